@@ -1,0 +1,129 @@
+"""Finds things by their file name: profiles in folders of TOML, algorithms and workloads as modules.
+
+There is no registry: a file in the right folder is found because it is there.
+"""
+
+import pkgutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lbsim.errors import InputError, unknown
+
+_PACKAGE = Path(__file__).parent
+_HERE = _PACKAGE if (_PACKAGE / "hardware_profiles").is_dir() else _PACKAGE.parent
+"""The wheel carries the data inside the package; a checkout has it beside the package."""
+
+SHIPPED_PROFILES = _HERE / "hardware_profiles"
+PUBLISHED_CASES = _HERE / "traces" / "published"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where profiles are looked for: the user's folders first, then what ships.
+
+    *beside* is the folder of the file being read, so that it can name a profile file next to it.
+    """
+
+    own: tuple[Path, ...] = ()
+    beside: Path | None = None
+
+    def files(self, kind: str) -> dict[str, Path]:
+        """Return each profile of *kind* by name; a user's file hides a shipped one of the same name."""
+        found: dict[str, Path] = {}
+        for folder in (*self.own, SHIPPED_PROFILES):
+            for file in sorted((folder / kind).glob("*.toml")):
+                found.setdefault(file.stem, file)
+        return found
+
+    def find(self, kind: str, name: str) -> Path:
+        """Return the file that *name*, a profile's name or a path to a TOML file, means."""
+        if name.endswith(".toml"):
+            file = (self.beside or Path()) / name
+            if not file.is_file():
+                raise InputError(f"no profile file '{file}'")
+            return file
+        files = self.files(kind)
+        if name not in files:
+            raise unknown(name, f"hardware_profiles/{kind}", files)
+        return files[name]
+
+
+SHIPPED = Folders()
+
+
+def kinds() -> list[str]:
+    """Return the kinds of profile, which are the folders that ship."""
+    return sorted(folder.name for folder in SHIPPED_PROFILES.iterdir() if folder.is_dir())
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the tables of *file*, or raise InputError that names the file and line."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def profile(kind: str, given: str | Mapping[str, Any], folders: Folders = SHIPPED) -> dict[str, Any]:
+    """Return the table of a profile, given by name, by path or inline, with what it extends filled in.
+
+    ``extends = "name"`` takes everything that the file does not say from another profile of the same kind.
+    """
+    return _extended(kind, given, folders, ())
+
+
+def _extended(kind: str, given: str | Mapping[str, Any], folders: Folders, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if isinstance(given, str):
+        file = folders.find(kind, given).resolve()
+        if file in seen:
+            raise InputError(f"{file}: extends itself, by way of {' -> '.join(f.stem for f in (*seen, file))}")
+        table = {"name": file.stem} | read_toml(file)
+        folders, seen = Folders(folders.own, file.parent), (*seen, file)
+        if "extends" not in table:
+            return _anchored(table, folders)
+    else:
+        table = dict(given)
+    parent = table.pop("extends", None)
+    if parent is None:
+        return table
+    if not isinstance(parent, str):
+        raise InputError(f"extends: {parent!r} is no name of a profile in hardware_profiles/{kind}")
+    return _merged(_extended(kind, parent, folders, seen), _anchored(table, folders))
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+        for key, value in above.items()
+    }
+    return below | both
+
+
+def _anchored(table: dict[str, Any], folders: Folders) -> dict[str, Any]:
+    """Return *table* with paths to files beside it made absolute, so that it can be read from anywhere."""
+    return {
+        key: str((folders.beside or Path()) / value) if isinstance(value, str) and value.endswith(".toml") else value
+        for key, value in table.items()
+    }
+
+
+def names(package: str) -> list[str]:
+    """Return the modules of a sub-package such as ``all_reduce``, each one thing to choose.
+
+    >>> "ring" in names("all_reduce")
+    True
+    """
+    return sorted(name for _, name, _ in pkgutil.iter_modules([str(_PACKAGE / package)]) if not name.startswith("_"))
+
+
+def module(package: str, name: str) -> ModuleType:
+    """Return the module that *name*, with dashes or underscores, means in *package*."""
+    module_name = name.replace("-", "_")
+    if module_name not in names(package):
+        raise unknown(name, f"lbsim/{package}", (found.replace("_", "-") for found in names(package)))
+    return import_module(f"lbsim.{package}.{module_name}")

@@ -1,0 +1,94 @@
+"""What can be bought: accelerators, links and the clusters made of them."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lbsim.profile import Profile, Table, by_name
+from lbsim.units import Bytes, BytesPerSecond, Efficiency, Factor, FlopsPerSecond, SamplesPerSecond, Seconds
+
+Precision = Literal["fp32", "tf32", "mixed", "bf16"]
+"""Of compute. ``mixed`` is fp16 forward, backward and gradients with fp32 master weights."""
+
+
+class Peak(Table):
+    """Rated arithmetic rates, dense, by number format. What a card lacks is left out."""
+
+    fp32: FlopsPerSecond
+    tf32: FlopsPerSecond | None = None
+    fp16: FlopsPerSecond | None = None
+    bf16: FlopsPerSecond | None = None
+
+
+class Speed(Table):
+    """How fast something runs compared with the law in `lbsim.compute`, by class of arithmetic; 1 is as the law says."""
+
+    vector: Factor = 1.0
+    """Arithmetic on the ordinary cores: fp32, and fp16 where there are no tensor cores."""
+    tf32: Factor = 1.0
+    tensor: Factor = 1.0
+    """Tensor cores in fp16 or bf16."""
+
+
+class Accelerator(Profile):
+    """One device that computes: a GPU, one die of a two-die card, a KNL, or a two-socket CPU node."""
+
+    kind: ClassVar[str] = "accelerators"
+
+    architecture: str
+    """The chip, e.g. ``GP102``; cards of one architecture share calibrated speeds."""
+    peak: Peak
+    tensor_cores: bool = False
+    memory: Bytes
+    memory_bandwidth: BytesPerSecond
+    launch_overhead: Seconds = 0.0
+    """What the device itself adds to each kernel."""
+    speed: Speed = Speed()
+
+
+class Link(Profile):
+    """A link, one direction, one endpoint."""
+
+    kind: ClassVar[str] = "links"
+
+    latency: Seconds
+    """Of an empty message, one hop."""
+    bandwidth: BytesPerSecond
+    """Rated, one direction, one endpoint."""
+    efficiency: Efficiency = 1.0
+    """The share of the rated bandwidth that large messages reach."""
+
+    def time(self, message: float) -> float:
+        r"""Return the seconds that *message* bytes take to cross, in the α-β model.
+
+        .. math:: t = \alpha + S / (e B)
+
+        Good from about 1 MiB up; below that libraries change protocol and this is too quick or too slow
+        by up to a factor of two.
+
+        R. W. Hockney, "The communication challenge for MPP: Intel Paragon and Meiko CS-2,"
+        Parallel Computing 20(3), 1994.
+
+        >>> Link(name="ib-edr", source="-", latency=2e-6, bandwidth=12.5e9).time(25e6)
+        0.002002
+        """
+        return self.latency + message / (self.efficiency * self.bandwidth)
+
+
+class Cluster(Profile):
+    """Equal nodes of equal accelerators, a link inside each node and a link between nodes."""
+
+    kind: ClassVar[str] = "clusters"
+
+    accelerator: Annotated[Accelerator, by_name("accelerators")]
+    gpus_per_node: int = Field(ge=1)
+    intra_node: Annotated[Link, by_name("links")]
+    """Between two GPUs of a node: what one GPU can send to another while it receives as much."""
+    inter_node: Annotated[Link, by_name("links")]
+    """One NIC's."""
+    nics: int = Field(default=1, ge=1)
+    """Network ports of a node that an all-reduce uses."""
+    host: Annotated[Link | None, by_name("links")] = None
+    """From a host's memory to one GPU; none when it cannot limit."""
+    decode_rate: SamplesPerSecond | None = None
+    """What a node's processors decode and augment; none when input does not limit."""

@@ -1,0 +1,170 @@
+"""Everything that one prediction depends on, and how to change any part of it by its dotted path."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, get_args
+
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
+
+from lbsim import catalog
+from lbsim.catalog import SHIPPED, Folders
+from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.hardware import Cluster, Precision
+from lbsim.plan import Plan
+from lbsim.profile import Profile, Table, by_name
+from lbsim.software import Software
+from lbsim.units import SamplesPerSecond
+from lbsim.workload import Workload
+
+DEFAULT_CLUSTER = "dgx-h100"
+DEFAULT_MODEL = "resnet50"
+DEFAULT_SOFTWARE = "pytorch-nccl"
+
+
+class Anchor(Table):
+    """One measured throughput, which rescales the compute of a prediction."""
+
+    throughput: SamplesPerSecond
+    """Over all the GPUs it was measured on."""
+    gpus: int = Field(default=1, ge=1)
+    batch_per_gpu: int | None = Field(default=None, ge=1)
+    """If none, the plan's."""
+    precision: Precision | None = None
+    """If none, the plan's."""
+
+
+class Scenario(Table):
+    """A cluster, a model, a software stack and a plan: all that a prediction depends on.
+
+    >>> scenario = Scenario.of(gpus=1024, model="resnet50", cluster="mn-1", software="chainer-2017")
+    >>> scenario.cluster.inter_node.name, scenario.plan.overlap
+    ('ib-fdr', False)
+    """
+
+    cluster: Annotated[Cluster, by_name("clusters")]
+    model: str = DEFAULT_MODEL
+    software: Annotated[Software, by_name("software")]
+    plan: Plan
+    anchor: Anchor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        gpus: int,
+        cluster: str | Path | Cluster = DEFAULT_CLUSTER,
+        model: str = DEFAULT_MODEL,
+        software: str | Path | Software = DEFAULT_SOFTWARE,
+        anchor: str | Anchor | None = None,
+        folders: Folders = SHIPPED,
+        **plan: Any,
+    ) -> Self:
+        """Return the scenario that these names mean; *plan* holds fields of `Plan`.
+
+        *anchor* as text is a throughput at one GPU. InputError says which part is wrong.
+        """
+        tables: dict[str, Any] = {
+            "cluster": str(cluster) if isinstance(cluster, Path) else cluster,
+            "model": model,
+            "software": str(software) if isinstance(software, Path) else software,
+            "plan": {"gpus": gpus} | plan,
+        }
+        if anchor is not None:
+            tables["anchor"] = {"throughput": anchor} if isinstance(anchor, str) else anchor
+        return cls.read(tables, folders)
+
+    @classmethod
+    def read(cls, tables: Mapping[str, Any], folders: Folders = SHIPPED) -> Self:
+        """Return the scenario that *tables*, as read from a file, say; what they leave out has a default."""
+        defaults = {"cluster": DEFAULT_CLUSTER, "software": DEFAULT_SOFTWARE}
+        try:
+            return cls.model_validate(defaults | dict(tables), context=folders)
+        except ValidationError as error:
+            raise in_one_line(error) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plan_from_software(cls, tables: Any, info: ValidationInfo) -> Any:
+        """Fill what the plan does not say with what the software does of its own accord."""
+        if not isinstance(tables, dict) or isinstance(tables.get("plan"), Plan):
+            return tables
+        given = tables.get("software", DEFAULT_SOFTWARE)
+        folders = info.context if isinstance(info.context, Folders) else SHIPPED
+        if isinstance(given, Software):
+            defaults = given.defaults
+        else:
+            given = catalog.profile("software", given, folders)
+            defaults = given.get("defaults", {})
+        return tables | {"software": given, "plan": dict(defaults) | dict(tables.get("plan", {}))}
+
+    @property
+    def workload(self) -> Workload:
+        """The model's layers."""
+        return workload(self.model)
+
+
+@lru_cache
+def workload(name: str) -> Workload:
+    """Return the model that *name*, a file in ``lbsim/workloads``, means."""
+    built = catalog.module("workloads", name).build()
+    assert isinstance(built, Workload)
+    return built
+
+
+def override(scenario: Scenario, changes: Mapping[str, Any], folders: Folders = SHIPPED) -> Scenario:
+    """Return *scenario* with each dotted path of *changes* set; text is parsed, SI floats are taken as they are.
+
+    >>> scenario = Scenario.of(gpus=8)
+    >>> override(scenario, {"cluster.inter_node.bandwidth": "10 Gb/s"}).cluster.inter_node.bandwidth
+    1250000000.0
+    """
+    for path, value in changes.items():
+        scenario = _changed(scenario, path.split("."), value, path, folders)
+    return scenario
+
+
+def value_at(scenario: Scenario, path: str) -> Any:
+    """Return what stands at a dotted *path* of *scenario*."""
+    found: Any = scenario
+    for name in path.split("."):
+        _check_field(found, name, path)
+        found = getattr(found, name)
+    return found
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _changed(model: _Model, parts: Sequence[str], value: Any, path: str, folders: Folders) -> _Model:
+    name, rest = parts[0], parts[1:]
+    _check_field(model, name, path)
+    fields = {field: getattr(model, field) for field in type(model).model_fields}
+    if not rest:
+        fields[name] = _profile_named(model, name, value, folders)
+    elif isinstance(fields[name], BaseModel):
+        fields[name] = _changed(fields[name], rest, value, path, folders)
+    elif fields[name] is None and len(rest) == 1:
+        fields[name] = {rest[0]: value}
+    else:
+        raise InputError(f"no '{path}'; '{name}' has nothing inside it")
+    try:
+        return type(model).model_validate(fields)
+    except ValidationError as error:
+        raise in_one_line(error, path if rest else path.rpartition(".")[0]) from None
+
+
+def _check_field(model: object, name: str, path: str) -> None:
+    if not isinstance(model, BaseModel):
+        raise InputError(f"no '{path}'; nothing stands below '{path.rpartition('.')[0]}'")
+    if name not in type(model).model_fields:
+        before = path.split(name)[0].rstrip(".")
+        raise unknown(path, "a scenario", type(model).model_fields, f"{before or 'it'} has")
+
+
+def _profile_named(model: BaseModel, name: str, value: Any, folders: Folders) -> Any:
+    """Return the profile that *value* names if field *name* of *model* holds one, else *value*."""
+    annotation = type(model).model_fields[name].annotation
+    classes = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    profiles = [kind for kind in classes if issubclass(kind, Profile)]
+    return profiles[0].load(value, folders) if profiles and isinstance(value, str) else value

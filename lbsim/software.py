@@ -1,0 +1,83 @@
+"""What runs on the hardware: a framework, its mathematics library and its communication library."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from lbsim.hardware import Speed
+from lbsim.profile import Profile, by_name
+from lbsim.units import Bytes, Efficiency, Exponent, Factor, Seconds, Share
+
+
+class Kernels(Profile):
+    """A mathematics library's kernels: which share of an accelerator's rated figures they reach.
+
+    `lbsim.compute` says how the numbers are used.
+    """
+
+    kind: ClassVar[str] = "kernels"
+
+    vector_efficiency: Efficiency
+    """Share of peak that products and ordinary convolutions reach without tensor cores."""
+    winograd_speedup: Factor
+    """Of 3x3 convolutions of stride 1 without tensor cores; above 1 because Winograd needs fewer products."""
+    tensor_efficiency: Efficiency
+    """Share of peak that tensor cores reach where peak over memory bandwidth is *tensor_intensity*."""
+    tensor_intensity: float = Field(gt=0)
+    """FLOP a byte, at which *tensor_efficiency* holds."""
+    tensor_falloff: Exponent
+    """Power with which that share falls as peak outgrows memory bandwidth."""
+    tensor_square_speedup: Factor
+    """Of 3x3 convolutions on tensor cores."""
+    memory_efficiency: Efficiency
+    """Share of memory bandwidth that is reached."""
+    backward_efficiency: Efficiency
+    """Of backward products compared with forward."""
+    channel_granule: int = Field(ge=1)
+    """Channels are padded to a multiple of this; half of it when there are no more than half."""
+    channel_exponent: Exponent
+    """Power of the padding by which narrow convolutions are slower."""
+
+
+class Library(Profile):
+    """A communication library: what it adds to the links' own times."""
+
+    kind: ClassVar[str] = "libraries"
+
+    per_collective: Seconds
+    """To start a collective."""
+    per_step: Seconds
+    """To each step of a collective."""
+    streams: int = Field(default=1, ge=1)
+    """Collectives that may be under way at once."""
+
+
+class Software(Profile):
+    """A framework and the libraries under it, as it runs data-parallel training."""
+
+    kind: ClassVar[str] = "software"
+
+    kernels: Annotated[Kernels, by_name("kernels")]
+    library: Annotated[Library, by_name("libraries")]
+    speed: Speed = Speed()
+    """The framework's own, on top of its kernels'."""
+    kernel_time: Seconds
+    """What the framework adds to each kernel."""
+    fused: bool
+    """Whether ReLU and addition are done on the way by the kernel before them."""
+    multi_tensor_update: bool
+    """Whether the optimizer updates all tensors in a few kernels, not each in its own."""
+    step_overhead: Seconds = 0.0
+    """Each step on more than one GPU, beyond what communication explains."""
+    input_overhead: Share = 0.0
+    """Share of compute that real input costs; synthetic input has none."""
+    straggler_spread: Share
+    """Standard deviation of one rank's step, as a share of it."""
+    overlap_slowdown: Share = 0.0
+    """Share by which compute takes longer while communication runs."""
+    fusion_copies: int = Field(default=2, ge=0)
+    """Times that each gradient is copied between its own memory and the fusion buffer."""
+    reserved_memory: Bytes
+    """Of each accelerator: context, workspaces, communication buffers, fragmentation."""
+    defaults: dict[str, Any] = {}
+    """Fields of the plan that this software uses when the user does not say."""

@@ -1,0 +1,1 @@
+"""The models that ship, one a file; each file has ``build() -> Workload``."""
