@@ -1,0 +1,9 @@
+"""lbsim predicts how fast large-batch, data-parallel training runs, why not faster, and how sure that is."""
+
+from lbsim.errors import InputError
+from lbsim.metrics import Prediction
+from lbsim.predict import predict
+from lbsim.scenario import Anchor, Scenario, override
+
+__all__ = ["Anchor", "InputError", "Prediction", "Scenario", "override", "predict"]
+__version__ = "0.1.0"

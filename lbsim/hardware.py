@@ -21,7 +21,7 @@ class Peak(Table):
 
 
 class Speed(Table):
-    """How fast something runs compared with the law in `lbsim.compute`, by class of arithmetic; 1 is as the law says."""
+    """How fast something runs compared with the law in `lbsim.compute`, by class of arithmetic; 1 is as it says."""
 
     vector: Factor = 1.0
     """Arithmetic on the ordinary cores: fp32, and fp16 where there are no tensor cores."""

@@ -79,5 +79,5 @@ class Software(Profile):
     """Times that each gradient is copied between its own memory and the fusion buffer."""
     reserved_memory: Bytes
     """Of each accelerator: context, workspaces, communication buffers, fragmentation."""
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = Field(default_factory=dict)
     """Fields of the plan that this software uses when the user does not say."""

@@ -1,0 +1,100 @@
+"""A collective as data: which phases it runs.
+
+Algorithms say what travels; the evaluators, here and in `simulate`, time it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from lbsim.hardware import Cluster, Link
+from lbsim.software import Library
+
+LinkName = Literal["intra_node", "inter_node"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Equal steps in which each taking part sends a message to its neighbour and waits for the other one's."""
+
+    name: str
+    steps: int
+    message: float
+    """Bytes that one GPU sends in each step."""
+    links: tuple[LinkName, ...]
+    """What the messages of one step cross; the slowest sets the pace."""
+    flows: int = 1
+    """Such messages that leave one node at once."""
+    nics: int = 1
+    """NICs of a node that these flows are spread over."""
+
+    @property
+    def sent(self) -> float:
+        """Bytes that one GPU sends in the whole phase."""
+        return self.steps * self.message
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One collective operation on one message, as the phases that it runs in turn."""
+
+    algorithm: str
+    message: float
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """What a collective runs over: how many GPUs, how they are placed, their links and library."""
+
+    gpus: int
+    gpus_per_node: int
+    intra_node: Link
+    inter_node: Link
+    nics: int
+    library: Library
+    group_size: int
+    """GPUs of a group, for algorithms that have groups."""
+
+    @classmethod
+    def of(cls, cluster: Cluster, library: Library, gpus: int, group_size: int | None = None) -> "Fabric":
+        """Return the fabric of the first *gpus* GPUs of *cluster*, nodes filled one after another."""
+        return cls(
+            gpus,
+            min(gpus, cluster.gpus_per_node),
+            cluster.intra_node,
+            cluster.inter_node,
+            cluster.nics,
+            library,
+            group_size or min(gpus, cluster.gpus_per_node),
+        )
+
+    def links(self, ring: int, stride: int = 1) -> tuple[LinkName, ...]:
+        """Return what a ring of *ring* GPUs, each *stride* after the one before, crosses."""
+        if ring * stride <= self.gpus_per_node:
+            return ("intra_node",)
+        return ("intra_node", "inter_node") if stride < self.gpus_per_node else ("inter_node",)
+
+    def step_time(self, phase: Phase) -> float:
+        """Return the seconds of one step of *phase*: the library's cost and the slowest link's time."""
+        times = {
+            "intra_node": self.intra_node.time(phase.message),
+            "inter_node": self.inter_node.time(phase.message * phase.flows / phase.nics),
+        }
+        return self.library.per_step + max(times[link] for link in phase.links)
+
+    def phase_time(self, phase: Phase) -> float:
+        """Return the seconds of all steps of *phase*."""
+        return phase.steps * self.step_time(phase)
+
+
+def closed_form(collective: Collective, fabric: Fabric) -> float:
+    """Return the seconds of *collective* when nothing else uses the links."""
+    if not collective.phases:
+        return 0.0
+    return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
+
+
+def running(phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    """Return the *phases* that have steps to run."""
+    return tuple(phase for phase in phases if phase.steps)

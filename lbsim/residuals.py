@@ -1,0 +1,30 @@
+"""The errors that predictions had on rows that the fit had not seen, by class."""
+
+from typing import ClassVar
+
+from lbsim.profile import Profile
+from lbsim.units import Efficiency, Factor, Share
+
+
+class Residuals(Profile):
+    """Half-widths, in the logarithm, that held the share *level* of left-out rows."""
+
+    kind: ClassVar[str] = "residuals"
+
+    level: Efficiency
+    vector: Factor
+    """One accelerator of a source that the fit had not seen, without tensor cores."""
+    tf32: Factor
+    tensor: Factor
+    anchored: Factor
+    """The same model, batch and precision as a measured row's."""
+    anchored_elsewhere: Factor
+    """Another batch or precision than the measured row's."""
+    vector_in_node: Factor
+    """Scaling from one GPU to several of a node."""
+    vector_across_nodes: Factor
+    tensor_in_node: Factor
+    tensor_across_nodes: Factor
+    spread_low: Share
+    """Spread of the ranks' steps that is below what 95 % of systems have."""
+    spread_high: Share
