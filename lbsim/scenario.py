@@ -60,19 +60,21 @@ class Scenario(Table):
         folders: Folders = SHIPPED,
         **plan: Any,
     ) -> Self:
-        """Return the scenario that these names mean; *plan* holds fields of `Plan`.
+        """Return the scenario that these names mean; *plan* holds fields of `Plan`, as text or as SI floats.
 
         *anchor* as text is a throughput at one GPU. InputError says which part is wrong.
         """
-        tables: dict[str, Any] = {
-            "cluster": str(cluster) if isinstance(cluster, Path) else cluster,
+        tables = {
+            "cluster": cluster if isinstance(cluster, Cluster) else Cluster.load(cluster, folders),
             "model": model,
-            "software": str(software) if isinstance(software, Path) else software,
+            "software": software if isinstance(software, Software) else Software.load(software, folders),
             "plan": {"gpus": gpus} | plan,
+            "anchor": {"throughput": anchor} if isinstance(anchor, str) else anchor,
         }
-        if anchor is not None:
-            tables["anchor"] = {"throughput": anchor} if isinstance(anchor, str) else anchor
-        return cls.read(tables, folders)
+        try:
+            return cls.model_validate(tables)
+        except ValidationError as error:
+            raise in_one_line(error) from None
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], folders: Folders = SHIPPED) -> Self:

@@ -2,23 +2,25 @@
 
 Backward makes gradients ready; each fusion buffer becomes a process that waits for a communication stream, copies
 the gradients in, runs the collective's phases, each of which holds the links it crosses, and copies them out. The
-update waits for all of them. A loader prepares the next step's input meanwhile. Several steps are played and the
-last is kept, so that what was prepared ahead is in its steady state.
+update waits for all of them. A loader prepares the next step's input meanwhile. Steps are played until one repeats
+the one before it: that is the steady state, in which what was prepared ahead no longer flatters.
 """
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import simpy
 
-from lbsim.collective import Collective, Fabric, LinkName
+from lbsim.collective import Collective, Fabric, LinkName, Phase
 from lbsim.compute import ComputeTimes
 from lbsim.fusion import FusionBuffer
 from lbsim.timeline import Span, Timeline
 
-_STEPS = 3
-"""The loader's one batch of lead is used up in the first; the third repeats the second."""
+_MOST_STEPS = 50
+_SAME = 1e-9
+"""Relative difference below which two steps take equally long."""
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -63,11 +65,11 @@ class Step:
     """Seconds to prepare one step's input, which overlaps with the step before."""
 
 
-def simulate(step: Step, fabric: Fabric, steps: int = _STEPS) -> Timeline:
-    """Play *steps* steps and return the last one."""
+def simulate(step: Step, fabric: Fabric) -> Timeline:
+    """Play steps until one takes as long as the one before it, and return that one."""
     machine = _Machine(step, fabric)
-    machine.environment.process(machine.load(steps))
-    machine.environment.run(machine.environment.process(machine.train(steps)))
+    machine.environment.process(machine.load())
+    machine.environment.run(machine.environment.process(machine.train()))
     start, end = machine.boundaries[-2:]
     spans = (
         Span(span.stream, span.name, span.start - start, span.end - start)
@@ -92,21 +94,24 @@ class _Machine:
         self.spans: list[Span] = []
         self.boundaries = [0.0]
 
-    def train(self, steps: int) -> Process:
-        """Run one step after another."""
-        times = self.step.times
-        for _ in range(steps):
+    def train(self) -> Process:
+        """Run one step after another until they repeat."""
+        times, ends = self.step.times, self.boundaries
+        while len(ends) <= _MOST_STEPS:
             yield self.inputs.get()
             yield from self._compute("input", times.input_overhead)
             yield from self._compute("forward", times.forward)
             sent = yield from self._backward()
-            yield self.environment.all_of(sent)
+            for communication in sent:
+                yield communication
             yield from self._wait("compute", "update", times.update + self.step.overhead)
-            self.boundaries.append(self.environment.now)
+            ends.append(self.environment.now)
+            if len(ends) > 2 and abs(ends[-1] - 2 * ends[-2] + ends[-3]) <= _SAME * (ends[-1] - ends[-2]):
+                return
 
-    def load(self, steps: int) -> Process:
+    def load(self) -> Process:
         """Prepare each step's input, at most one ahead."""
-        for _ in range(steps):
+        while True:
             yield self.environment.timeout(self.step.input_time)
             yield self.inputs.put(None)
 
@@ -142,28 +147,26 @@ class _Machine:
             yield stream
             start = self.environment.now
             self._communicating(+1)
-            yield from self._wait("copy", "pack", transfer.copy_time / 2)
-            if transfer.collective.phases:
-                yield self.environment.timeout(self.fabric.library.per_collective)
-            for phase in transfer.collective.phases:
-                yield from self._hold(phase.links, phase.name, self.fabric.phase_time(phase))
-            yield from self._wait("copy", "unpack", transfer.copy_time / 2)
+            collective, library = transfer.collective, self.fabric.library
+            yield from self._wait(
+                "library", "pack and start", transfer.copy_time / 2 + library.per_collective * bool(collective.phases)
+            )
+            for links, phases in groupby(collective.phases, key=lambda phase: phase.links):
+                yield from self._hold(links, phases)
+            yield from self._wait("library", "unpack", transfer.copy_time / 2)
             self._communicating(-1)
             name = f"{transfer.algorithm}, {len(transfer.tensors)} tensors"
             self.spans.append(Span("communication", name, start, self.environment.now))
 
-    def _hold(self, links: Iterable[LinkName], name: str, seconds: float) -> Process:
-        """Hold *links*, asked for in a fixed order so that none waits for another in a circle."""
-        requests = []
-        for link in links:
-            request = self.links[link].request()
+    def _hold(self, links: Iterable[LinkName], phases: Iterable[Phase]) -> Process:
+        """Run *phases* on *links*, which are asked for in a fixed order so that none waits in a circle."""
+        requests = [self.links[link].request() for link in links]
+        for request in requests:
             yield request
-            requests.append((link, request))
-        start = self.environment.now
-        yield self.environment.timeout(seconds)
-        for link, request in requests:
-            self.links[link].release(request)
-            self.spans.append(Span(link, name, start, self.environment.now))
+        for phase in phases:
+            yield from self._wait("links", phase.name, self.fabric.phase_time(phase))
+        for request in requests:
+            request.resource.release(request)
 
     def _wait(self, stream: str, name: str, seconds: float) -> Process:
         if seconds > 0:

@@ -8,7 +8,7 @@ class Span:
     """Something that took from *start* to *end*, in seconds after the step began."""
 
     stream: str
-    """``compute``, ``communication`` or a link."""
+    """``compute``, ``communication``, and what a communication is made of: ``library`` and ``links``."""
     name: str
     start: float
     end: float
