@@ -131,7 +131,10 @@ def anchored(scenario: Scenario) -> float:
 
 def _at_anchor(scenario: Scenario, anchor: Anchor) -> Scenario:
     """Return *scenario* as it was when the anchor was measured."""
-    changes: dict[str, Any] = {"gpus": anchor.gpus, "group_size": scenario.plan.group_size if _grouped(scenario, anchor) else None}
+    changes: dict[str, Any] = {
+        "gpus": anchor.gpus,
+        "group_size": scenario.plan.group_size if _grouped(scenario, anchor) else None,
+    }
     changes |= {"batch_per_gpu": anchor.batch_per_gpu} if anchor.batch_per_gpu else {}
     changes |= {"precision": anchor.precision} if anchor.precision else {}
     plan = scenario.plan.model_copy(update=changes)

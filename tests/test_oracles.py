@@ -34,9 +34,7 @@ def rows(name):
 
 
 def flat(ranks):
-    return Fabric(
-        gpus=ranks, gpus_per_node=1, intra_node=LINK, inter_node=LINK, nics=1, library=FREE, group_size=1
-    )
+    return Fabric(gpus=ranks, gpus_per_node=1, intra_node=LINK, inter_node=LINK, nics=1, library=FREE, group_size=1)
 
 
 def step_of_54_groups():
