@@ -79,10 +79,18 @@ class Workload:
         return sum(layer.forward_flops for layer in self.layers)
 
 
+@dataclass
+class _Activation:
+    """What a layer hands to the next; forks share it, so that it is kept for backward once."""
+
+    kept: bool = False
+
+
 class Stack:
     """Layers as they are stacked, with the shape that the next one gets.
 
-    Shapes are ``(channels, height, width)`` or ``(tokens, features)``, per sample.
+    Shapes are ``(channels, height, width)`` or ``(tokens, features)``, per sample. A tensor that several layers need
+    in backward counts once in their `Layer.saved_elements`: in the first that keeps it.
 
     >>> stack = Stack((3, 224, 224))
     >>> stack.conv2d("conv1", 64, 7, stride=2, padding=3)
@@ -90,9 +98,10 @@ class Stack:
     (64, 112, 112)
     """
 
-    def __init__(self, shape: tuple[int, ...], layers: list[Layer] | None = None):
+    def __init__(self, shape: tuple[int, ...], layers: list[Layer] | None = None) -> None:
         self.shape = shape
         self.layers: list[Layer] = [] if layers is None else layers
+        self._activation = _Activation()
 
     @property
     def elements(self) -> int:
@@ -100,13 +109,21 @@ class Stack:
         return prod(self.shape)
 
     def fork(self) -> "Stack":
-        """Return a stack that starts at this shape and adds to the same layers: a branch."""
-        return Stack(self.shape, self.layers)
+        """Return a stack that starts at this activation and adds to the same layers: a branch."""
+        branch = Stack(self.shape, self.layers)
+        branch._activation = self._activation
+        return branch
 
-    def concatenate(self, branches: Sequence["Stack"]) -> None:
-        """Join *branches* along the channels; frameworks write them where they belong, or copy them once."""
+    def concatenate(self, name: str, branches: Sequence["Stack"]) -> None:
+        """Join *branches* along the channels: one copy forward, and one back when each branch gets its share."""
         channels = sum(branch.shape[0] for branch in branches)
-        self.shape = (channels, *branches[0].shape[1:])
+        self._start((channels, *branches[0].shape[1:]))
+        self.layers.append(self._passes(name, "elementwise", (2, 2), saved=0.0))
+
+    def select(self, name: str, tokens: int) -> None:
+        """Go on with a copy of *tokens* of the tokens, such as the masked ones."""
+        self._start((tokens, self.shape[-1]))
+        self.layers.append(self._passes(name, "lookup", (2, 2), saved=0.0))
 
     def conv2d(
         self,
@@ -119,7 +136,7 @@ class Stack:
         groups: int = 1,
         bias: bool = False,
     ) -> None:
-        """Add a convolution; the first layer of a network computes no gradient of its input."""
+        """Add a convolution, which keeps its input; a network's first layer computes no gradient of its input."""
         height, width = _pair(kernel)
         pad_height, pad_width = _pair(padding)
         inputs, rows, columns = self.shape
@@ -127,46 +144,40 @@ class Stack:
         columns_out = (columns + 2 * pad_width - width) // stride + 1
         weights = channels * (inputs // groups) * height * width
         shape = (channels, rows_out, columns_out)
-        flops = 2.0 * weights * rows_out * columns_out
-        tensors = [Tensor(f"{name}.weight", weights)]
-        if bias:
-            tensors.append(Tensor(f"{name}.bias", channels, adapted=False))
-        self._product(
-            Layer(
-                name,
-                "convolution",
-                flops,
-                (1.0 if not self.layers else 2.0) * flops,
-                self.elements + prod(shape),
-                2.0 * (self.elements + prod(shape)),
-                self.elements,
-                tuple(tensors),
-                (1, 1 if not self.layers else 2),
-                (inputs // groups, channels // groups),
-                square=(height, width) == (3, 3) and stride == 1 and groups == 1,
-            ),
-            shape,
+        layer = self._product(
+            name,
+            "convolution",
+            flops=2.0 * weights * rows_out * columns_out,
+            moved=float(self.elements + prod(shape)),
+            tensors=_weight_and_bias(name, weights, channels if bias else 0),
         )
+        square = (height, width) == (3, 3) and stride == 1 and groups == 1
+        self._append(replace(layer, channels=(inputs // groups, channels // groups), square=square), shape)
 
-    def linear(self, name: str, features: int, *, bias: bool = True) -> None:
-        """Add a fully connected layer; it works on the last dimension, or on all of an image."""
+    def linear(self, name: str, features: int, *, bias: bool = True, tied: bool = False) -> None:
+        """Add a fully connected layer, which keeps its input; it works on the last dimension, or on all of an image.
+
+        A *tied* one uses another layer's weight, whose gradient is then ready only after that layer's backward.
+        """
         tokens, inputs = self.shape if len(self.shape) == 2 else (1, self.elements)
-        flops = 2.0 * tokens * inputs * features
-        tensors = [Tensor(f"{name}.weight", inputs * features)]
-        if bias:
-            tensors.append(Tensor(f"{name}.bias", features, adapted=False))
-        moved = float(tokens * (inputs + features))
-        shape = (tokens, features)
-        layer = Layer(name, "linear", flops, 2 * flops, moved, 2 * moved, self.elements, tuple(tensors), kernels=(1, 2))
-        self._product(layer, shape)
+        layer = self._product(
+            name,
+            "linear",
+            flops=2.0 * tokens * inputs * features,
+            moved=float(tokens * (inputs + features)),
+            tensors=_weight_and_bias(name, 0 if tied else inputs * features, features if bias else 0),
+        )
+        self._append(layer, (tokens, features))
 
-    def product(self, name: str, flops: float, elements: float, saved: float) -> None:
-        """Add a batched matrix product without weights, such as attention's; the shape stays."""
+    def product(
+        self, name: str, flops: float, elements: float, saved: float, shape: tuple[int, ...] | None = None
+    ) -> None:
+        """Add a batched matrix product without weights, such as attention's; the shape stays if none is given."""
         layer = Layer(name, "product", flops, 2 * flops, elements, 2 * elements, saved, kernels=(1, 2))
-        self._product(layer, self.shape)
+        self._append(layer, self.shape if shape is None else shape)
 
     def batch_norm(self, name: str) -> None:
-        """Add batch normalisation: three passes over the activation forward, five backward."""
+        """Add batch normalisation, which keeps its input: three passes over it forward, five backward."""
         self._normalise(name, self.shape[0], (3, 5))
 
     def layer_norm(self, name: str) -> None:
@@ -174,86 +185,113 @@ class Stack:
         self._normalise(name, self.shape[-1], (3, 5))
 
     def relu(self, name: str) -> None:
-        """Add a ReLU, in place: two passes forward, three backward, nothing new to keep."""
-        self._elementwise(name, (2, 3), saved=0.0)
+        """Add a ReLU: two passes forward, three backward.
+
+        It works in place and keeps its output, which is the tensor that the next layer would keep as its input.
+        """
+        self._elementwise(name, (2, 3), saved=float(self.elements), keeps_output=True)
 
     def add(self, name: str) -> None:
-        """Add the sum with a shortcut: three passes forward, one backward."""
+        """Add the sum with a shortcut: three passes forward, one backward, nothing to keep."""
         self._elementwise(name, (3, 1), saved=0.0)
 
     def activation(self, name: str) -> None:
         """Add an activation such as GELU that keeps its input: two passes forward, three backward."""
-        self._elementwise(name, (2, 3), saved=1.0)
+        self._elementwise(name, (2, 3), saved=self._keep())
 
     def dropout(self, name: str) -> None:
-        """Add dropout: two passes forward and two back, and a mask of a byte an element."""
-        self._elementwise(name, (2, 2), saved=0.25)
+        """Add dropout: two passes forward and two back, and a mask of a byte an element, a quarter of fp32."""
+        self._elementwise(name, (2, 2), saved=0.25 * self.elements)
 
     def local_response_norm(self, name: str) -> None:
-        """Add local response normalisation: four passes forward, six backward."""
-        layer = self._passes(name, "normalisation", (4, 6), saved=2.0)
-        self.layers.append(layer)
+        """Add local response normalisation, which keeps its input and the scale: four passes forward, six back."""
+        self._append(self._passes(name, "normalisation", (4, 6), saved=self._keep() + self.elements), self.shape)
 
     def softmax(self, name: str, elements: float) -> None:
-        """Add a softmax over *elements* a sample: two passes forward, three backward; the shape stays."""
-        self.layers.append(Layer(name, "elementwise", 0.0, 0.0, 2 * elements, 3 * elements, elements))
+        """Add a softmax over *elements* a sample, which keeps its output: two passes forward, three backward."""
+        layer = Layer(name, "elementwise", 0.0, 0.0, 2 * elements, 3 * elements, elements)
+        self._append(layer, self.shape, keeps_output=True)
 
     def max_pool(self, name: str, kernel: int, *, stride: int, padding: int = 0, ceil: bool = False) -> None:
-        """Add max pooling."""
-        self._pool(name, kernel, stride, padding, ceil)
+        """Add max pooling, which keeps its input; that PyTorch keeps indices too is left out."""
+        before, saved = self.elements, self._keep()
+        shape = self._pooled_shape(kernel, stride, padding, ceil=ceil)
+        moved = float(before + prod(shape))
+        self._append(Layer(name, "pooling", 0.0, 0.0, moved, moved + before, saved), shape)
 
     def average_pool(self, name: str, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
-        """Add average pooling."""
-        self._pool(name, kernel, stride, padding, ceil=False)
+        """Add average pooling; its backward needs only shapes."""
+        shape = self._pooled_shape(kernel, stride, padding, ceil=False)
+        moved = float(self.elements + prod(shape))
+        self._append(Layer(name, "pooling", 0.0, 0.0, moved, moved, 0.0), shape)
 
     def global_average_pool(self, name: str) -> None:
         """Add the average over height and width."""
-        before, channels = self.elements, self.shape[0]
-        self.layers.append(Layer(name, "pooling", 0.0, 0.0, before + channels, before + channels, 0.0))
-        self.shape = (channels, 1, 1)
+        channels = self.shape[0]
+        moved = float(self.elements + channels)
+        self._append(Layer(name, "pooling", 0.0, 0.0, moved, moved, 0.0), (channels, 1, 1))
 
     def embedding(self, name: str, rows: int, features: int, tokens: int) -> None:
         """Add a table of *rows* embeddings of which each sample looks up *tokens*; gradients are dense."""
         moved = 2.0 * tokens * features
         weight = Tensor(f"{name}.weight", rows * features)
-        self.layers.append(Layer(name, "lookup", 0.0, 0.0, moved, moved, 0.0, (weight,)))
-        self.shape = (tokens, features)
+        self._append(Layer(name, "lookup", 0.0, 0.0, moved, moved, 0.0, (weight,)), (tokens, features))
 
     def build(self, name: str, *, source: str, input_bytes: float, samples: int, validation_samples: int) -> Workload:
         """Return the workload that these layers make."""
         return Workload(name, tuple(self.layers), source, input_bytes, samples, validation_samples)
 
-    def _product(self, layer: Layer, shape: tuple[int, ...]) -> None:
+    def _append(self, layer: Layer, shape: tuple[int, ...], *, keeps_output: bool = False) -> None:
         self.layers.append(layer)
+        self._start(shape, kept=keeps_output)
+
+    def _start(self, shape: tuple[int, ...], *, kept: bool = False) -> None:
+        """Go on from a new activation."""
         self.shape = shape
+        self._activation = _Activation(kept)
+
+    def _keep(self) -> float:
+        """Return the elements to keep so that backward has this layer's input: none if they are kept already."""
+        elements = 0.0 if self._activation.kept else float(self.elements)
+        self._activation.kept = True
+        return elements
+
+    def _product(self, name: str, kind: str, *, flops: float, moved: float, tensors: tuple[Tensor, ...]) -> Layer:
+        """Return a layer that multiplies its input with weights: backward, once for each, at the same work."""
+        kernels = 1 if not self.layers else 2
+        return Layer(name, kind, flops, kernels * flops, moved, 2 * moved, self._keep(), tensors, kernels=(1, kernels))
 
     def _normalise(self, name: str, features: int, passes: tuple[int, int]) -> None:
         scale = Tensor(f"{name}.weight", features, adapted=False)
         shift = Tensor(f"{name}.bias", features, adapted=False)
-        layer = self._passes(name, "normalisation", passes, saved=1.0)
-        self.layers.append(replace(layer, tensors=(scale, shift)))
+        layer = self._passes(name, "normalisation", passes, saved=self._keep())
+        self._append(replace(layer, tensors=(scale, shift)), self.shape)
 
-    def _elementwise(self, name: str, passes: tuple[int, int], saved: float) -> None:
+    def _elementwise(self, name: str, passes: tuple[int, int], saved: float, *, keeps_output: bool = False) -> None:
         layer = self._passes(name, "elementwise", passes, saved)
-        self.layers.append(replace(layer, fusible=True))
+        self._append(replace(layer, fusible=True), self.shape, keeps_output=keeps_output)
 
     def _passes(self, name: str, kind: str, passes: tuple[int, int], saved: float) -> Layer:
         size = float(self.elements)
-        return Layer(name, kind, 0.0, 0.0, passes[0] * size, passes[1] * size, saved * size)
+        return Layer(name, kind, 0.0, 0.0, passes[0] * size, passes[1] * size, saved)
 
-    def _pool(self, name: str, kernel: int, stride: int, padding: int, ceil: bool) -> None:
-        before = self.elements
+    def _pooled_shape(self, kernel: int, stride: int, padding: int, *, ceil: bool) -> tuple[int, ...]:
         channels, rows, columns = self.shape
-        rows_out, columns_out = (_pooled(size, kernel, stride, padding, ceil) for size in (rows, columns))
-        self.shape = (channels, rows_out, columns_out)
-        moved = float(before + self.elements)
-        self.layers.append(Layer(name, "pooling", 0.0, 0.0, moved, moved + before, before))
+        return (channels, *(_pooled(size, kernel, stride, padding, ceil=ceil) for size in (rows, columns)))
+
+
+def _weight_and_bias(name: str, weights: int, biases: int) -> tuple[Tensor, ...]:
+    """Return the tensors that exist."""
+    tensors = (Tensor(f"{name}.weight", weights), Tensor(f"{name}.bias", biases, adapted=False))
+    return tuple(tensor for tensor in tensors if tensor.elements)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def _pooled(size: int, kernel: int, stride: int, padding: int, ceil: bool) -> int:
+def _pooled(size: int, kernel: int, stride: int, padding: int, *, ceil: bool) -> int:
+    """Return the size after pooling; rounded up, a window must still start inside the image or its left padding."""
     room = size + 2 * padding - kernel
-    return (-(-room // stride) if ceil else room // stride) + 1
+    windows = (-(-room // stride) if ceil else room // stride) + 1
+    return windows - 1 if (windows - 1) * stride >= size + padding else windows
