@@ -42,7 +42,7 @@ class GradientTensor:
     """A gradient and when it is ready."""
 
     name: str
-    layer: int
+    number: int
     """Counted from the input and from 1."""
     elements: int
     ready: float
@@ -90,9 +90,11 @@ def compute_times(scenario: Scenario) -> ComputeTimes:
     forward = sum(_forward(layer, plan.batch_per_gpu, rates, software) for layer in workload.layers)
     backward = 0.0
     gradients = []
-    for number, layer in zip(range(len(workload.layers), 0, -1), reversed(workload.layers), strict=True):
+    for layer in reversed(workload.layers):
         backward += _backward(layer, plan.batch_per_gpu, rates, software)
-        gradients += [GradientTensor(t.name, number, t.elements, backward) for t in reversed(layer.tensors)]
+        for tensor in reversed(layer.tensors):
+            number = len(workload.tensors) - len(gradients)
+            gradients.append(GradientTensor(tensor.name, number, tensor.elements, backward))
     update = _update(workload, plan, software, rates)
     return ComputeTimes(forward, backward, update, software.input_overhead * (forward + backward), tuple(gradients))
 

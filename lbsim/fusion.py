@@ -60,13 +60,14 @@ def _threshold(gradients: Sequence[GradientTensor], plan: Plan) -> Iterator[Sequ
 
 
 def _split(gradients: Sequence[GradientTensor], plan: Plan) -> Iterator[Sequence[GradientTensor]]:
-    """Cut after the layers that the plan names.
+    """Cut after the tensors that the plan names.
 
-    Jia et al. (arXiv:1807.11205) send ResNet-50 as two buffers, cut between layers 76 and 77.
+    The authors of arXiv:1807.11205 send ResNet-50 as two buffers, cut between "layers" 76 and 77, and AlexNet cut
+    between 20 and 21: counted as tensors, 20 is where the convolutions of their AlexNet end.
     """
     cuts = sorted(plan.fusion_split, reverse=True)
     bounds = [float("inf"), *cuts, 0]
     for upper, lower in pairwise(bounds):
-        group = [gradient for gradient in gradients if lower < gradient.layer <= upper]
+        group = [gradient for gradient in gradients if lower < gradient.number <= upper]
         if group:
             yield group

@@ -42,7 +42,7 @@ class Plan(Table):
     fusion_threshold: Bytes = 25 * 2.0**20
     """A fusion buffer is sent as soon as it holds this much."""
     fusion_split: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = ()
-    """With ``fusion = "split"``: layers, counted from the input and from 1, after which buffers are cut."""
+    """With ``fusion = "split"``: gradient tensors, counted from the input and from 1, after which buffers are cut."""
     overlap: bool = True
     """Whether communication starts while backward still runs."""
     optimizer: Optimizer = "sgd"

@@ -102,8 +102,7 @@ class _Machine:
             yield from self._compute("input", times.input_overhead)
             yield from self._compute("forward", times.forward)
             sent = yield from self._backward()
-            for communication in sent:
-                yield communication
+            yield from sent
             yield from self._wait("compute", "update", times.update + self.step.overhead)
             ends.append(self.environment.now)
             if len(ends) > 2 and abs(ends[-1] - 2 * ends[-2] + ends[-3]) <= _SAME * (ends[-1] - ends[-2]):

@@ -2,10 +2,10 @@
 
 from hypothesis import strategies as st
 
-from lbsim import Scenario, override
+from lbsim import Scenario, catalog, override
 
-MODELS = ("resnet50",)
-ALL_REDUCES = ("ring", "hierarchical", "hybrid", "two-level")
+MODELS = ("resnet50", "vgg16", "alexnet-owt")
+ALL_REDUCES = tuple(catalog.names("all_reduce"))
 
 
 @st.composite

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lbsim import InputError, catalog
-from lbsim.all_reduce import hierarchical, hybrid, ring, two_level
+from lbsim.all_reduce import halving_doubling, hierarchical, hybrid, ring, two_level
 from lbsim.collective import Fabric, closed_form
 from lbsim.hardware import Link
 from lbsim.software import Library
@@ -104,6 +104,20 @@ def test_the_gpus_of_a_node_share_its_nics_in_a_two_level_all_reduce():
     inside = 2 * 7 * (3e-6 + 1e9 / 8 / 10e9)
     assert eight - inside == pytest.approx(2 * 7 * (1e-5 + 1e9 / 64 / 5e9))
     assert one - inside == pytest.approx(2 * 7 * (1e-5 + 8 * 1e9 / 64 / 5e9))
+
+
+def test_halving_and_doubling_takes_the_steps_that_its_paper_counts():
+    """Thakur et al. 2005: 2 log2(p) steps that send 2(p-1)/p of the message."""
+    phases = halving_doubling.all_reduce(1e6, fabric(32)).phases
+    assert sum(phase.steps for phase in phases) == 2 * 5
+    assert sum(phase.sent for phase in phases) == pytest.approx(2 * 31 / 32 * 1e6)
+
+
+def test_nodes_off_a_power_of_two_hand_their_sums_to_the_next_larger_block():
+    """Goyal et al. 2017 run 44 servers: blocks of 4, 8 and 32."""
+    phases = halving_doubling.all_reduce(1e6, fabric(44)).phases
+    assert [phase.message for phase in phases if phase.name.startswith("hand")] == [250000, 125000, 125000, 250000]
+    assert sum(phase.steps for phase in phases) == 2 * (5 + 2)
 
 
 @given(shapes, sizes)

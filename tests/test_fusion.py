@@ -9,8 +9,7 @@ from lbsim.plan import Plan
 
 def gradients(sizes):
     """Gradients of the last layer first, one a second."""
-    layers = len(sizes)
-    return [GradientTensor(f"t{i}", layers - i, size, ready=i + 1.0) for i, size in enumerate(sizes)]
+    return [GradientTensor(f"t{i}", len(sizes) - i, size, ready=i + 1.0) for i, size in enumerate(sizes)]
 
 
 def plan(**fields):
@@ -34,8 +33,8 @@ def test_a_buffer_closes_as_soon_as_it_holds_the_threshold():
     assert messages([5, 5, 1, 20, 1], fusion="threshold", fusion_threshold=40.0) == [40, 84, 4]
 
 
-def test_a_split_cuts_after_the_layers_named():
-    """Jia et al. cut ResNet-50 between two layers: what lies nearer the output travels first."""
+def test_a_split_cuts_after_the_tensors_named():
+    """Jia et al. cut ResNet-50 in two: what lies nearer the output travels first."""
     assert messages([1, 2, 3, 4], fusion="split", fusion_split=(1,)) == [24, 16]
     assert messages([1, 2, 3, 4], fusion="split", fusion_split=(1, 3)) == [4, 20, 16]
 
