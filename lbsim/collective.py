@@ -66,7 +66,7 @@ class Fabric:
             cluster.inter_node,
             cluster.nics,
             library,
-            group_size or min(gpus, cluster.gpus_per_node),
+            min(gpus, group_size or cluster.gpus_per_node),
         )
 
     def links(self, ring: int, stride: int = 1) -> tuple[LinkName, ...]:

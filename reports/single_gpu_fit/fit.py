@@ -1,0 +1,289 @@
+"""Fit the compute law to the published single-GPU rates, and measure how well it predicts what it has not seen.
+
+    python reports/single_gpu_fit/fit.py            print the fit and its left-out errors
+    python reports/single_gpu_fit/fit.py --write    and write the values into hardware_profiles
+
+What is fitted, in the logarithm, each with a prior around where it starts: the efficiencies of the mathematics
+library (`hardware_profiles/kernels/cudnn.toml`), the time a kernel of each software, and how fast each architecture,
+card and software is compared with the law. Rows whose role is ``validate`` are not used.
+"""
+
+import argparse
+import csv
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from lbsim.case import case_files, read_case_file
+from lbsim.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
+from lbsim.compute import arithmetic_class, compute_times
+from lbsim.question import ask
+from lbsim.scenario import Scenario
+
+HERE = Path(__file__).parent
+KERNELS = "cudnn"
+NOISE = 0.06
+"""Spread of the logarithm of a rate between runs of one framework by others, about (FIDELITY of the data)."""
+KERNEL_PRIORS = {
+    "vector_efficiency": 0.11,
+    "winograd_speedup": 0.1,
+    "tensor_efficiency": 0.2,
+    "tensor_falloff": 0.2,
+    "tensor_square_speedup": 0.2,
+    "memory_efficiency": 0.1,
+    "backward_efficiency": 0.1,
+    "channel_exponent": 0.4,
+}
+"""Fitted fields of the kernels' profile and the spread of each one's prior."""
+ARCHITECTURE, CARD, SOFTWARE, KERNEL_TIME = 0.25, 0.06, 0.1, 0.3
+"""Spread of the priors of the other groups."""
+
+
+@dataclass
+class Row:
+    """One published rate and the scenario it belongs to."""
+
+    system: str
+    id: str
+    quantity: str
+    scenario: Scenario
+    seconds: float
+    """Observed, of a step or of the part of it that was observed."""
+
+    @property
+    def cores(self) -> str:
+        return arithmetic_class(self.scenario.cluster.accelerator, self.scenario.plan)
+
+    @property
+    def effects(self) -> tuple[str, str, str]:
+        """The speeds that multiply this row: architecture's, card's and software's."""
+        card = self.scenario.cluster.accelerator
+        return (
+            f"architecture {card.architecture} {self.cores}",
+            f"card {card.name}",
+            f"software {self.scenario.software.name} {self.cores}",
+        )
+
+
+def rows(role: str) -> list[Row]:
+    """Return the published single-GPU rates of *role*."""
+    found = []
+    for file in case_files(PUBLISHED_CASES):
+        content = read_case_file(file)
+        for observed in content.observed:
+            if not observed.class_.startswith("single GPU") or observed.role != role or observed.relative_to:
+                continue
+            scenario = ask(content.scenario, observed.set, Folders(beside=file.parent))
+            seconds = {
+                "throughput": lambda plan=scenario.plan, value=observed.si: plan.batch_per_gpu / value,
+                "time_to_train": lambda plan=scenario.plan, value=observed.si, samples=scenario.workload.samples: (
+                    value * plan.batch_per_gpu / (plan.epochs * samples)
+                ),
+            }.get(observed.quantity, lambda value=observed.si: value)()
+            found.append(Row(content.system, observed.id, observed.quantity, scenario, seconds))
+    return found
+
+
+@dataclass
+class Fit:
+    """The parameters by name, in the logarithm relative to where they start, and how to predict with them."""
+
+    data: list[Row]
+    names: list[str] = field(default_factory=list)
+    spreads: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Collect the parameters that these rows tell something about."""
+        groups = [(f"kernels {name}", spread) for name, spread in KERNEL_PRIORS.items()]
+        softwares = sorted({row.scenario.software.name for row in self.data})
+        groups += [(f"kernel_time {name}", KERNEL_TIME) for name in softwares]
+        for position, spread in enumerate((ARCHITECTURE, CARD, SOFTWARE)):
+            groups += [(name, spread) for name in sorted({row.effects[position] for row in self.data})]
+        self.names = [name for name, _ in groups]
+        self.spreads = [spread for _, spread in groups]
+
+    def seconds(self, row: Row, values: dict[str, float]) -> float:
+        """Return what the law says of *row* with the parameters at *values*; unknown ones stay where they start."""
+        scenario = row.scenario
+        start = scenario.software.kernels
+        fitted = {
+            name: getattr(start, name) * math.exp(values.get(f"kernels {name}", 0.0)) for name in KERNEL_PRIORS
+        }
+        kernel_time = scenario.software.kernel_time * math.exp(
+            values.get(f"kernel_time {scenario.software.name}", 0.0)
+        )
+        software = scenario.software.model_copy(
+            update={"kernels": start.model_copy(update=fitted), "kernel_time": kernel_time}
+        )
+        times = compute_times(scenario.model_copy(update={"software": software}))
+        times = times.scaled(math.exp(-sum(values.get(name, 0.0) for name in row.effects)))
+        if row.quantity.startswith("breakdown"):
+            return float(reduce(getattr, row.quantity.split(".")[1:], times))
+        return times.input_overhead + times.forward + times.backward + times.update
+
+    def solve(self, train: Iterable[Row], start: np.ndarray | None = None) -> np.ndarray:
+        """Return the parameters that fit *train* best, robustly."""
+        train = list(train)
+        names, spreads = self.names, np.array(self.spreads)
+        touches = {name: [i for i, row in enumerate(train) if self._touches(name, row)] for name in names}
+
+        def logs(values: np.ndarray, which: Iterable[int]) -> list[float]:
+            named = dict(zip(names, values, strict=True))
+            return [math.log(self.seconds(train[i], named) / train[i].seconds) for i in which]
+
+        def residuals(values: np.ndarray) -> np.ndarray:
+            return np.concatenate([np.array(logs(values, range(len(train)))) / NOISE, values / spreads])
+
+        def jacobian(values: np.ndarray) -> np.ndarray:
+            here = residuals(values)
+            matrix = np.zeros((here.size, values.size))
+            for column, name in enumerate(names):
+                matrix[len(train) + column, column] = 1 / spreads[column]
+                if touches[name]:
+                    moved = values.copy()
+                    moved[column] += 1e-4
+                    matrix[touches[name], column] = (
+                        np.array(logs(moved, touches[name])) / NOISE - here[touches[name]]
+                    ) / 1e-4
+            return matrix
+
+        first = np.zeros(len(names)) if start is None else start
+        solution = least_squares(residuals, first, jac=jacobian, loss="soft_l1", max_nfev=25, xtol=1e-4, ftol=1e-4)
+        return np.asarray(solution.x)
+
+    def _touches(self, name: str, row: Row) -> bool:
+        kind, _, rest = name.partition(" ")
+        if kind == "kernels":
+            return True
+        return row.scenario.software.name == rest if kind == "kernel_time" else name in row.effects
+
+    def errors(self, test: Iterable[Row], values: np.ndarray) -> np.ndarray:
+        """Return the logarithms of predicted over observed."""
+        named = dict(zip(self.names, values, strict=True))
+        return np.array([math.log(self.seconds(row, named) / row.seconds) for row in test])
+
+
+def left_out(fit: Fit, start: np.ndarray, group: Callable[[Row], str]) -> dict[str, np.ndarray]:
+    """Return each row's error, by class of arithmetic, when its whole group was not in the fit."""
+    found: dict[str, list[float]] = {"vector": [], "tf32": [], "tensor": []}
+    for name in sorted({group(row) for row in fit.data}):
+        test = [row for row in fit.data if group(row) == name]
+        values = fit.solve([row for row in fit.data if group(row) != name], start)
+        for row, error in zip(test, fit.errors(test, values), strict=True):
+            found[row.cores].append(float(error))
+        print(f"  without {name}: {summary(fit.errors(test, values))}", file=sys.stderr)
+    return {cores: np.array(errors) for cores, errors in found.items()}
+
+
+def summary(errors: np.ndarray) -> str:
+    """Return mean and worst error of time in per cent, and the half-width that holds 90 %."""
+    relative = np.abs(np.expm1(errors))
+    q90 = np.quantile(np.abs(errors), 0.9)
+    return f"n {errors.size}, mean {relative.mean():.1%}, worst {relative.max():.1%}, q90 {q90:.2f}"
+
+
+def write(fit: Fit, values: np.ndarray) -> None:
+    """Write the fitted values into the profiles, and the rows' residuals beside this script."""
+    named = dict(zip(fit.names, values, strict=True))
+    errors = fit.errors(fit.data, values)
+    remaining = f"mean error {np.abs(np.expm1(errors)).mean():.1%} on the {errors.size} rows of the fit"
+    note = f"by reports/single_gpu_fit/fit.py on published single-GPU rates; {remaining}"
+    kernels = fit.data[0].scenario.software.kernels
+    fields = {name: getattr(kernels, name) * math.exp(named[f"kernels {name}"]) for name in KERNEL_PRIORS}
+    put(SHIPPED_PROFILES / "kernels" / f"{KERNELS}.toml", fields, f"efficiencies and exponents {note}")
+    counts = Counter(row.scenario.software.name for row in fit.data)
+    for name in counts:
+        time = next(r.scenario.software.kernel_time for r in fit.data if r.scenario.software.name == name)
+        put(
+            SHIPPED_PROFILES / "software" / f"{name}.toml",
+            {
+                "kernel_time": f"{time * math.exp(named[f'kernel_time {name}']) * 1e6:.3g} us",
+                "speed": speeds(named, f"software {name}", 0.0),
+            },
+            f"kernel_time and speed {note}, {counts[name]} of them with this software",
+        )
+    cards = Counter(row.scenario.cluster.accelerator.name for row in fit.data)
+    for file in sorted((SHIPPED_PROFILES / "accelerators").glob("*.toml")):
+        architecture = re.search(r'^architecture = "(.*)"', file.read_text(), re.M)
+        assert architecture
+        own = named.get(f"card {file.stem}", 0.0)
+        table = speeds(named, f"architecture {architecture[1]}", own)
+        if table:
+            told = f"{cards[file.stem]} of them on this card" if cards[file.stem] else "none of them on this card"
+            put(file, {"speed": table}, f"speed {note}, {told}")
+    with (HERE / "residuals.csv").open("w", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["system", "id", "quantity", "cores", "observed_s", "predicted_s", "relative_error"])
+        for row, error in zip(fit.data, errors, strict=True):
+            predicted = row.seconds * math.exp(error)
+            cells = [f"{row.seconds:.6g}", f"{predicted:.6g}", f"{math.expm1(error):.4f}"]
+            table.writerow([row.system, row.id, row.quantity, row.cores, *cells])
+
+
+def speeds(named: dict[str, float], prefix: str, own: float) -> dict[str, float]:
+    """Return the speeds by class of arithmetic that start with *prefix*, each times the card's own."""
+    found = {cores: named.get(f"{prefix} {cores}") for cores in ("vector", "tf32", "tensor")}
+    return {cores: round(math.exp(value + own), 3) for cores, value in found.items() if value is not None}
+
+
+def put(file: Path, values: dict[str, float | str | dict[str, float]], note: str) -> None:
+    """Set fields of the profile *file*, which it may have already, and what says how they were calibrated."""
+    lines = file.read_text().splitlines()
+    for name, value in (values | {"calibrated": note}).items():
+        text = f"{name} = {toml(value)}"
+        place = next((i for i, line in enumerate(lines) if line.startswith(f"{name} =")), None)
+        if place is None:
+            table = next((i for i, line in enumerate(lines) if line.startswith("[")), len(lines))
+            lines.insert(table - 1 if table < len(lines) else table, text)
+        else:
+            lines[place] = text
+    file.write_text("\n".join(lines) + "\n")
+
+
+def toml(value: float | str | dict[str, float]) -> str:
+    """Return *value* as TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    return f'"{value}"' if isinstance(value, str) else f"{value:.4g}"
+
+
+def main() -> None:
+    """Fit, print, and write if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--write", action="store_true", help="write the values into hardware_profiles")
+    parser.add_argument("--quick", action="store_true", help="skip the left-out fits")
+    arguments = parser.parse_args()
+    fit = Fit(rows("calibrate"))
+    values = fit.solve(fit.data)
+    for name, value in zip(fit.names, values, strict=True):
+        print(f"{name:45} x {math.exp(value):.3f}")
+    errors = fit.errors(fit.data, values)
+    print(f"in the fit: {summary(errors)}")
+    for cores in ("vector", "tf32", "tensor"):
+        of_class = np.array([error for row, error in zip(fit.data, errors, strict=True) if row.cores == cores])
+        print(f"  {cores}: {summary(of_class)}")
+    print(f"role validate, not in the fit: {summary(fit.errors(rows('validate'), values))}")
+    if not arguments.quick:
+        for what, group in (
+            ("a source", lambda row: row.system),
+            ("a card", lambda row: row.scenario.cluster.accelerator.name),
+            ("a model", lambda row: row.scenario.model),
+        ):
+            by_cores = left_out(fit, values, group)
+            print(f"without {what}: {summary(np.concatenate(list(by_cores.values())))}")
+            for cores, found in by_cores.items():
+                print(f"  {cores}: {summary(found)}")
+    if arguments.write:
+        write(fit, values)
+
+
+if __name__ == "__main__":
+    main()
