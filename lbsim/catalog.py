@@ -93,7 +93,9 @@ def _extended(kind: str, given: str | Mapping[str, Any], folders: Folders, seen:
         return table
     if not isinstance(parent, str):
         raise InputError(f"extends: {parent!r} is no name of a profile in hardware_profiles/{kind}")
-    return _merged(_extended(kind, parent, folders, seen), _anchored(table, folders))
+    below = _extended(kind, parent, folders, seen)
+    below.pop("calibrated", None)  # what was fitted there may be what this one changes
+    return _merged(below, _anchored(table, folders))
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

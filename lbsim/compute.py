@@ -89,7 +89,7 @@ def compute_times(scenario: Scenario) -> ComputeTimes:
     rates = _rates(accelerator, software, plan)
     forward = sum(_forward(layer, plan.batch_per_gpu, rates, software) for layer in workload.layers)
     backward = 0.0
-    gradients = []
+    gradients: list[GradientTensor] = []
     for layer in reversed(workload.layers):
         backward += _backward(layer, plan.batch_per_gpu, rates, software)
         for tensor in reversed(layer.tensors):

@@ -23,7 +23,7 @@ class Kernels(Profile):
     """Of 3x3 convolutions of stride 1 without tensor cores; above 1 because Winograd needs fewer products."""
     tensor_efficiency: Efficiency
     """Share of peak that tensor cores reach where peak over memory bandwidth is *tensor_intensity*."""
-    tensor_intensity: float = Field(gt=0)
+    tensor_intensity: Factor
     """FLOP a byte, at which *tensor_efficiency* holds."""
     tensor_falloff: Exponent
     """Power with which that share falls as peak outgrows memory bandwidth."""

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lbsim import InputError, catalog
-from lbsim.all_reduce import halving_doubling, hierarchical, hybrid, ring, two_level
+from lbsim.all_reduce import auto, double_binary_tree, halving_doubling, hierarchical, hybrid, ring, two_level
 from lbsim.collective import Fabric, closed_form
 from lbsim.hardware import Link
 from lbsim.software import Library
@@ -118,6 +118,23 @@ def test_nodes_off_a_power_of_two_hand_their_sums_to_the_next_larger_block():
     phases = halving_doubling.all_reduce(1e6, fabric(44)).phases
     assert [phase.message for phase in phases if phase.name.startswith("hand")] == [250000, 125000, 125000, 250000]
     assert sum(phase.steps for phase in phases) == 2 * (5 + 2)
+
+
+def test_trees_wait_for_the_logarithm_of_the_nodes():
+    """Sanders et al. 2009: an empty message passes log2(p) nodes up and as many down."""
+    tree = double_binary_tree.all_reduce(1.0, fabric(1024))
+    assert closed_form(tree, fabric(1024)) == pytest.approx(2 * 10 * BETWEEN.latency, rel=1e-3)
+
+
+def test_trees_reach_the_bandwidth_of_a_ring_with_a_large_message():
+    over, message = fabric(64), 10e9
+    tree = closed_form(double_binary_tree.all_reduce(message, over), over)
+    assert tree == pytest.approx(2 * message / BETWEEN.bandwidth, rel=0.03)  # what filling the tree still costs
+
+
+def test_auto_takes_trees_for_small_messages_on_many_nodes_and_rings_for_large_ones():
+    assert auto.all_reduce(1e4, fabric(1024)).algorithm == "double-binary-tree"
+    assert auto.all_reduce(1e9, fabric(8)).algorithm == "ring"
 
 
 @given(shapes, sizes)

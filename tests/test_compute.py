@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from lbsim import InputError, Scenario, override
@@ -5,8 +7,8 @@ from lbsim.compute import arithmetic_class, compute_times
 
 
 def alone(**plan):
-    given = {"cluster": "mn-1", "software": "chainer-2017", "precision": "fp32", "batch_per_gpu": 32} | plan
-    return Scenario.of(gpus=1, **given)
+    given: dict[str, Any] = {"precision": "fp32", "batch_per_gpu": 32} | plan
+    return Scenario.of(gpus=1, cluster="mn-1", software="chainer-2017", **given)
 
 
 def seconds(scenario):

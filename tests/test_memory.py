@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from lbsim import InputError, Scenario, override, predict
@@ -7,8 +9,8 @@ GB = 1e9
 
 
 def scenario(**plan):
-    given = {"cluster": "mn-1", "software": "chainer-2017", "precision": "fp32", "batch_per_gpu": 64} | plan
-    return Scenario.of(gpus=8, **given)
+    given: dict[str, Any] = {"precision": "fp32", "batch_per_gpu": 64} | plan
+    return Scenario.of(gpus=8, cluster="mn-1", software="chainer-2017", **given)
 
 
 def test_resnet50_needs_what_is_known_of_it():
@@ -30,7 +32,9 @@ def test_adam_keeps_two_moments():
 
 
 def test_a_batch_that_does_not_fit_is_told_one_that_does():
-    with pytest.raises(InputError, match=r"batch_per_gpu: 4096 needs .* GB and p100-pcie has 16\.00 GB; write") as error:
+    with pytest.raises(
+        InputError, match=r"batch_per_gpu: 4096 needs .* GB and p100-pcie has 16\.00 GB; write"
+    ) as error:
         predict(scenario(batch_per_gpu=4096))
     fitting = int(str(error.value).split("batch_per_gpu = ")[1].split(" ")[0])
     assert check_fits(scenario(batch_per_gpu=fitting)).total <= 16 * GB
