@@ -116,10 +116,10 @@ def describe(profile: Profile) -> str:
     """Return *profile* in a few words."""
     match profile:
         case Accelerator():
-            return (
-                f"{profile.architecture}, {COMPUTE_RATE.short(profile.peak.fp32, 3)} fp32, "
-                f"{DATA.short(profile.memory, 3)} at {DATA_RATE.short(profile.memory_bandwidth, 3)}"
-            )
+            half = f", {COMPUTE_RATE.short(profile.peak.fp16, 3)} fp16" if profile.peak.fp16 else ""
+            arithmetic = f"{profile.architecture}, {COMPUTE_RATE.short(profile.peak.fp32, 3)} fp32{half}"
+            memory = f"{DATA.short(profile.memory, 3)} at {DATA_RATE.short(profile.memory_bandwidth, 3)}"
+            return f"{arithmetic}, {memory}"
         case Link():
             bandwidth = f"{DATA_RATE.short(profile.bandwidth, 3)} at {profile.efficiency:.0%}"
             return f"{bandwidth}, latency {TIME.short(profile.latency, 2)}"

@@ -1,5 +1,6 @@
 """Answers as tables that people read, 80 columns wide and in plain ASCII."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
@@ -35,19 +36,10 @@ def of_prediction(prediction: Prediction) -> RenderableType:
 
 def of_validation(validation: Validation) -> RenderableType:
     """Return every result, by class, with the mean error of each class and, last, of all."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("system", "id", "quantity"):
-        table.add_column(name, overflow="fold")
-    for name in ("observed", "predicted", "error", "inside"):
-        table.add_column(name, justify="right", no_wrap=True)
-    accuracies = validation.by("class")
-    for name, results in validation.groups("class").items():
-        table.add_row(Text(name, style="bold"))
-        for result in results:
-            table.add_row(*_result(result))
-        table.add_row("", "", Text("mean", style="italic"), "", "", *_accuracy(accuracies[name]))
-        table.add_row()
-    return Group(table, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
+    parts: list[RenderableType] = []
+    for name, accuracy in validation.by("class").items():
+        parts += [Text(name, style="bold"), _results(validation.groups("class")[name], accuracy), Text()]
+    return Group(*parts, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
 
 
 def of_entries(entries: Iterable[Entry]) -> RenderableType:
@@ -175,29 +167,48 @@ def _memory(prediction: Prediction) -> Table:
     return _pairs([("needed", share), ("of which", inside)])
 
 
+def _results(results: Iterable[Result], accuracy: Accuracy) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
+    table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
+    table.add_column("id", width=9, overflow="fold")
+    table.add_column("quantity", "mean, share inside", width=22)
+    table.add_column("observed", justify="right", width=8)
+    table.add_column("predicted", justify="right", width=9)
+    table.add_column("error", _share(accuracy.mean_absolute_relative_error), justify="right", width=7)
+    table.add_column("in", _share(accuracy.interval_coverage, 0), justify="right", width=4)
+    for result in results:
+        table.add_row(*_result(result))
+    return table
+
+
 def _result(result: Result) -> tuple[str, ...]:
-    quantity = result.quantity.replace("_", " ")
+    observed, _, unit = _number(result.observed, result.dimension).partition(" ")
+    factor = result.dimension.units[unit] if result.dimension else 1.0
+    quantity = f"{'ratio of ' if result.relative else ''}{result.quantity.replace('_', ' ')}{unit and f', {unit}'}"
     return (
-        result.system,
+        f"  {result.system}",
         result.id,
-        f"ratio of {quantity}" if result.relative else quantity,
-        _number(result.observed, result.dimension),
-        _number(result.predicted, result.dimension),
+        quantity,
+        observed,
+        _digits(result.predicted / factor) if result.dimension else f"{result.predicted:.3f}",
         f"{result.relative_error:+.1%}",
         {True: "yes", False: "no", None: "-"}[result.inside],
     )
 
 
-def _accuracy(accuracy: Accuracy) -> tuple[str, str]:
-    coverage = accuracy.interval_coverage
-    return f"{accuracy.mean_absolute_relative_error:.1%}", "-" if coverage is None else f"{coverage:.0%}"
+def _digits(value: float, digits: int = 4) -> str:
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+
+
+def _share(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{share:.{digits}%}"
 
 
 def _in_words(accuracy: Accuracy) -> str:
-    error, coverage = _accuracy(accuracy)
-    inside = "" if coverage == "-" else f", {coverage} inside their interval"
-    largest = f"largest {accuracy.max_absolute_relative_error:.1%}"
-    return f"mean error {error}, {largest}{inside}, over {_count(accuracy.count, 'observed figure')}"
+    error, largest = _share(accuracy.mean_absolute_relative_error), _share(accuracy.max_absolute_relative_error)
+    covered = accuracy.interval_coverage
+    inside = "" if covered is None else f", {_share(covered, 0)} inside their interval"
+    return f"mean error {error}, largest {largest}{inside}, over {_count(accuracy.count, 'observed figure')}"
 
 
 def _count(count: int, noun: str) -> str:
