@@ -16,11 +16,11 @@ _NAMED = frozenset({"cluster", "model", "software", "anchor"})
 
 def read_tables(file: Path) -> dict[str, Any]:
     """Return the scenario in *file*: TOML with ``[scenario]``, or the JSON that a prediction was printed as."""
-    if not file.is_file():
-        raise InputError(f"no scenario file '{file}'")
     try:
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"no scenario file '{file}'") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: {error}") from None
     scenario = content.get("scenario")
