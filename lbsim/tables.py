@@ -1,4 +1,4 @@
-"""Answers as tables that people read, 80 columns wide and in plain ASCII."""
+"""Answers as tables that people read: 80 columns wide, without boxes, without colour."""
 
 import math
 from collections.abc import Iterable, Iterator
