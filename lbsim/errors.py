@@ -34,5 +34,5 @@ def in_one_line(error: ValidationError, place: str = "") -> InputError:
     else:
         text = str(fault["msg"]).removeprefix("Value error, ")
         told = kind == "value_error" or isinstance(given, dict | list)
-        message = f"{where}: {text}" if told else f"{where}: {text}, not {given!r}"
+        message = ": ".join(part for part in (where, text if told else f"{text}, not {given!r}") if part)
     return InputError(": ".join(part for part in (place, message) if part))

@@ -1,0 +1,63 @@
+"""What is answered, as JSON: the keys that scripts, cases and later runs rely on."""
+
+from dataclasses import asdict
+from typing import Any
+
+from lbsim import __version__
+from lbsim.metrics import Prediction
+from lbsim.validate import Accuracy, Result, Validation
+
+
+def of_prediction(prediction: Prediction) -> dict[str, Any]:
+    """Return *prediction* in SI units; its ``scenario`` is whole, with units, so that it can be rerun."""
+    return {
+        "throughput": prediction.throughput,
+        "throughput_per_gpu": prediction.throughput_per_gpu,
+        "step_time": prediction.step_time,
+        "scaling_efficiency": prediction.scaling_efficiency,
+        "scaling_efficiency_vs_node": prediction.scaling_efficiency_vs_node,
+        "time_to_train": prediction.time_to_train,
+        "breakdown": asdict(prediction.breakdown),
+        "communication_time": prediction.communication_time,
+        "interval": {"level": prediction.interval.level}
+        | {quantity: asdict(bounds) for quantity, bounds in prediction.interval.ranges.items()},
+        "memory": asdict(prediction.memory)
+        | {"total": prediction.memory.total, "available": prediction.scenario.cluster.accelerator.memory},
+        "scenario": prediction.scenario.model_dump(mode="json"),
+        "lbsim": __version__,
+    }
+
+
+def of_validation(validation: Validation) -> dict[str, Any]:
+    """Return each case and the accuracy over all, by role, by system and by class."""
+    return {
+        "cases": [_of_result(result) for result in validation.results],
+        "summary": _of_accuracy(validation.accuracy)
+        | {
+            f"by_{key}": {name: _of_accuracy(accuracy) for name, accuracy in validation.by(key).items()}
+            for key in ("role", "system", "class")
+        },
+        "lbsim": __version__,
+    }
+
+
+def _of_result(result: Result) -> dict[str, Any]:
+    return {
+        "system": result.system,
+        "source": result.source,
+        "id": result.id,
+        "quantity": result.quantity,
+        "class": result.class_,
+        "observed": result.observed,
+        "predicted": result.predicted,
+        "low": result.low,
+        "high": result.high,
+        "relative_error": result.relative_error,
+        "role": result.role,
+        "fitted_on_this_system": result.fitted_on_this_system,
+        "anchored": result.anchored,
+    }
+
+
+def _of_accuracy(accuracy: Accuracy) -> dict[str, Any]:
+    return asdict(accuracy)

@@ -1,0 +1,215 @@
+"""Answers as tables that people read: 80 columns wide, without boxes, without colour."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lbsim import __version__
+from lbsim.inventory import Entry, describe
+from lbsim.metrics import Prediction, Range
+from lbsim.scenario import Scenario
+from lbsim.units import DATA, SAMPLE_RATE, TIME, Dimension
+from lbsim.validate import Accuracy, Result, Validation
+
+
+def of_prediction(prediction: Prediction) -> RenderableType:
+    """Return *prediction* with what was assumed, the answer and its interval, where the time goes, and memory."""
+    scenario = prediction.scenario
+    title = f"{scenario.model} on {_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name} (lbsim {__version__})"
+    return Group(
+        Text(title, style="bold"),
+        _heading("Assumed"),
+        _pairs(_assumptions(prediction)),
+        _heading("Predicted"),
+        _answers(prediction),
+        _pairs([("why so wide", prediction.interval.reason)]),
+        _heading("Where a step's time goes"),
+        _breakdown(prediction),
+        _heading("Memory of a GPU"),
+        _memory(prediction),
+    )
+
+
+def of_validation(validation: Validation) -> RenderableType:
+    """Return every result, by class, with the mean error of each class and, last, of all."""
+    parts: list[RenderableType] = []
+    for name, accuracy in validation.by("class").items():
+        parts += [Text(name, style="bold"), _results(validation.groups("class")[name], accuracy), Text()]
+    return Group(*parts, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
+
+
+def of_entries(entries: Iterable[Entry]) -> RenderableType:
+    """Return names with a line of description each, under the name of their kind."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    kind = ""
+    for entry in entries:
+        if entry.kind != kind:
+            if kind:
+                table.add_row()
+            table.add_row(Text(entry.kind, style="bold"))
+        kind = entry.kind
+        table.add_row(Text(f"  {entry.name}", no_wrap=True), Text(entry.description))
+    return table
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(min_width=26)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(f"  {name}"), Text(value))
+    return table
+
+
+def _assumptions(prediction: Prediction) -> Iterator[tuple[str, str]]:
+    scenario = prediction.scenario
+    cluster, plan = scenario.cluster, scenario.plan
+    full, rest = divmod(plan.gpus, cluster.gpus_per_node)
+    yield "cluster", f"{cluster.name}: {_count(full + bool(rest), 'node')} of {cluster.gpus_per_node} GPUs"
+    yield "accelerator", f"{cluster.accelerator.name}: {describe(cluster.accelerator)}"
+    yield "link inside a node", f"{cluster.intra_node.name}: {describe(cluster.intra_node)}"
+    nics = f"{cluster.nics} x " if cluster.nics > 1 else ""
+    yield "link between nodes", f"{nics}{cluster.inter_node.name}: {describe(cluster.inter_node)}"
+    yield "software", f"{scenario.software.name}: {describe(scenario.software)}"
+    yield "precision", f"{plan.precision}; gradients travel as {plan.gradient_precision}"
+    yield "batch", f"{plan.batch_per_gpu:,} per GPU, {plan.batch:,} in all"
+    yield "fusion", _fusion(prediction)
+    yield "all-reduce", _all_reduce(prediction)
+    yield "overlap", "communication runs during backward" if plan.overlap else "none: communication after backward"
+    yield "optimizer", plan.optimizer
+    yield "anchor", _anchor(scenario, prediction.compute_scale)
+
+
+def _fusion(prediction: Prediction) -> str:
+    plan = prediction.scenario.plan
+    messages = [buffer.message for buffer in prediction.buffers]
+    how = f"threshold of {DATA.short(plan.fusion_threshold, 3)}" if plan.fusion == "threshold" else plan.fusion
+    if not messages:
+        return f"{how}: nothing to send"
+    small, large = DATA.short(min(messages), 3), DATA.short(max(messages), 3)
+    return f"{how}: {_count(len(messages), 'buffer')} of {small if small == large else f'{small} to {large}'}"
+
+
+def _all_reduce(prediction: Prediction) -> str:
+    chosen = prediction.scenario.plan.all_reduce
+    used: dict[str, int] = {}
+    for buffer in prediction.buffers:
+        used[buffer.algorithm] = used.get(buffer.algorithm, 0) + 1
+    if not used or list(used) == [chosen]:
+        return chosen
+    return f"{chosen}: " + ", ".join(f"{name} for {_count(count, 'buffer')}" for name, count in used.items())
+
+
+def _anchor(scenario: Scenario, scale: float) -> str:
+    if scenario.anchor is None:
+        return "none; a measured throughput makes this surer, e.g. --anchor '218 samples/s'"
+    rate = SAMPLE_RATE.short(scenario.anchor.throughput)
+    return f"{rate} measured at {_count(scenario.anchor.gpus, 'GPU')}: compute takes {scale:.3g} of the time modelled"
+
+
+def _answers(prediction: Prediction) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("", min_width=26)
+    table.add_column("", justify="right")
+    table.add_column(f"{prediction.interval.level:.0%} interval", justify="right")
+    rows: list[tuple[str, str, float, Dimension | None]] = [
+        ("throughput", "throughput", prediction.throughput, SAMPLE_RATE),
+        ("throughput of a GPU", "throughput_per_gpu", prediction.throughput_per_gpu, SAMPLE_RATE),
+        ("step", "step_time", prediction.step_time, TIME),
+        ("efficiency vs one GPU", "scaling_efficiency", prediction.scaling_efficiency, None),
+        ("efficiency vs one node", "scaling_efficiency_vs_node", prediction.scaling_efficiency_vs_node, None),
+        (f"{prediction.scenario.plan.epochs:g} epochs", "time_to_train", prediction.time_to_train, TIME),
+    ]
+    for name, key, value, dimension in rows:
+        bounds = prediction.interval.ranges[key]
+        table.add_row(f"  {name}", _number(value, dimension), _range(bounds, dimension))
+    return table
+
+
+def _number(value: float, dimension: Dimension | None) -> str:
+    return f"{value:.3f}" if dimension is None else dimension.short(value)
+
+
+def _range(bounds: Range, dimension: Dimension | None) -> str:
+    low, high = _number(bounds.low, dimension), _number(bounds.high, dimension)
+    unit = high.partition(" ")[2]
+    return f"{low.removesuffix(f' {unit}')} to {high}"
+
+
+def _breakdown(prediction: Prediction) -> Table:
+    breakdown = prediction.breakdown
+    parts = [(field.name.replace("_", " "), getattr(breakdown, field.name)) for field in fields(breakdown)]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(min_width=26)
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    for name, seconds in (*parts, ("step", prediction.step_time)):
+        table.add_row(f"  {name}", f"{seconds * 1e3:,.2f} ms", f"{seconds / prediction.step_time:.1%}")
+    hidden = max(0.0, prediction.communication_time - breakdown.exposed_communication)
+    table.add_row("  hidden communication", f"{hidden * 1e3:,.2f} ms", "")
+    return table
+
+
+def _memory(prediction: Prediction) -> Table:
+    memory = prediction.memory
+    available = prediction.scenario.cluster.accelerator.memory
+    parts = [(field.name.replace("_", " "), getattr(memory, field.name)) for field in fields(memory)]
+    inside = ", ".join(f"{name} {DATA.short(size, 3)}" for name, size in parts if size)
+    share = f"{DATA.short(memory.total, 3)} of {DATA.short(available, 3)}, {memory.total / available:.0%}"
+    return _pairs([("needed", share), ("of which", inside)])
+
+
+def _results(results: Iterable[Result], accuracy: Accuracy) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
+    table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
+    table.add_column("id", width=9, overflow="fold")
+    table.add_column("quantity", "mean, share inside", width=22)
+    table.add_column("observed", justify="right", width=8)
+    table.add_column("predicted", justify="right", width=9)
+    table.add_column("error", _share(accuracy.mean_absolute_relative_error), justify="right", width=7)
+    table.add_column("in", _share(accuracy.interval_coverage, 0), justify="right", width=4)
+    for result in results:
+        table.add_row(*_result(result))
+    return table
+
+
+def _result(result: Result) -> tuple[str, ...]:
+    observed, _, unit = _number(result.observed, result.dimension).partition(" ")
+    factor = result.dimension.units[unit] if result.dimension else 1.0
+    quantity = f"{'ratio of ' if result.relative else ''}{result.quantity.replace('_', ' ')}{unit and f', {unit}'}"
+    return (
+        f"  {result.system}",
+        result.id,
+        quantity,
+        observed,
+        _digits(result.predicted / factor) if result.dimension else f"{result.predicted:.3f}",
+        f"{result.relative_error:+.1%}",
+        {True: "yes", False: "no", None: "-"}[result.inside],
+    )
+
+
+def _digits(value: float, digits: int = 4) -> str:
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+
+
+def _share(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{share:.{digits}%}"
+
+
+def _in_words(accuracy: Accuracy) -> str:
+    error, largest = _share(accuracy.mean_absolute_relative_error), _share(accuracy.max_absolute_relative_error)
+    covered = accuracy.interval_coverage
+    inside = "" if covered is None else f", {_share(covered, 0)} inside their interval"
+    return f"mean error {error}, largest {largest}{inside}, over {_count(accuracy.count, 'observed figure')}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,194 @@
+"""Compares predictions with what was really observed; what misses is shown as what hits."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+from typing import Literal
+
+from lbsim.case import CaseFile, Observed, case_files, read_case_file
+from lbsim.catalog import PUBLISHED_CASES, Folders
+from lbsim.errors import InputError
+from lbsim.metrics import Prediction
+from lbsim.predict import predict
+from lbsim.question import ask
+from lbsim.scenario import Scenario
+from lbsim.units import Dimension
+
+Key = Literal["role", "system", "class"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One observed number beside the predicted one, both in SI."""
+
+    system: str
+    source: str
+    id: str
+    quantity: str
+    class_: str
+    observed: float
+    predicted: float
+    low: float | None
+    """None where a prediction has no interval: for parts of a step."""
+    high: float | None
+    role: str
+    fitted_on_this_system: bool
+    anchored: bool
+    dimension: Dimension | None
+    """None if the numbers are plain: efficiencies and ratios."""
+    relative: bool
+    """Whether both are ratios to the same quantity in another scenario."""
+
+    @property
+    def relative_error(self) -> float:
+        """Above zero when the prediction is the larger."""
+        return self.predicted / self.observed - 1.0
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the interval holds the observed number; none if there is no interval."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= self.observed <= self.high
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well predictions did over some results."""
+
+    mean_absolute_relative_error: float
+    max_absolute_relative_error: float
+    interval_coverage: float | None
+    """The share inside their interval, of those that have one."""
+    count: int
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All results of a validation."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Over all results."""
+        return accuracy(self.results)
+
+    def by(self, key: Key) -> dict[str, Accuracy]:
+        """Return the accuracy for each role, system or class."""
+        return {name: accuracy(results) for name, results in self.groups(key).items()}
+
+    def groups(self, key: Key) -> dict[str, list[Result]]:
+        """Return the results for each role, system or class, in alphabetical order."""
+        attribute = "class_" if key == "class" else key
+        grouped: dict[str, list[Result]] = {}
+        for result in self.results:
+            grouped.setdefault(getattr(result, attribute), []).append(result)
+        return dict(sorted(grouped.items()))
+
+
+def accuracy(results: Iterable[Result]) -> Accuracy:
+    """Return how well predictions did over *results*, of which there must be one or more."""
+    results = list(results)
+    errors = [abs(result.relative_error) for result in results]
+    inside = [result.inside for result in results if result.inside is not None]
+    return Accuracy(
+        mean_absolute_relative_error=sum(errors) / len(errors),
+        max_absolute_relative_error=max(errors),
+        interval_coverage=sum(inside) / len(inside) if inside else None,
+        count=len(errors),
+    )
+
+
+def validate(cases: Path = PUBLISHED_CASES, only: str = "") -> Validation:
+    """Return the results of every case in the folder *cases* that has the text *only* in what names it."""
+    predictions = _Predictions()
+    results: list[Result] = []
+    for file in case_files(cases):
+        content = read_case_file(file)
+        for observed in content.observed:
+            if only.casefold() in _names(file, content, observed):
+                results.append(_result(file, content, observed, predictions))
+    if not results:
+        raise InputError(f"no case in '{cases}' has '{only}' in its file, system, source, id, quantity or class")
+    return Validation(tuple(results))
+
+
+@dataclass
+class _Predictions:
+    """The predictions of one validation, each made once, however many numbers were observed of it."""
+
+    made: dict[str, Prediction] = field(default_factory=dict)
+
+    def of(self, scenario: Scenario) -> Prediction:
+        key = scenario.model_dump_json()
+        if key not in self.made:
+            self.made[key] = predict(scenario)
+        return self.made[key]
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A predicted number and its interval, if it has one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def _names(file: Path, content: CaseFile, observed: Observed) -> str:
+    named = (file.name, content.system, content.source, observed.id, observed.quantity, observed.class_)
+    return "\n".join(named).casefold()
+
+
+def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Predictions) -> Result:
+    folders = Folders(beside=file.parent.absolute())
+    try:
+        scenario = ask(content.scenario, observed.set, folders)
+        predicted = _predicted(predictions.of(scenario), observed.quantity)
+        if observed.relative_to is not None:
+            base = ask(content.scenario, observed.set | observed.relative_to, folders)
+            predicted = _ratio(predicted, _predicted(predictions.of(base), observed.quantity))
+    except InputError as error:
+        raise InputError(f"{file}: {observed.id}: {error}") from None
+    return Result(
+        system=content.system,
+        source=content.source,
+        id=observed.id,
+        quantity=observed.quantity,
+        class_=observed.class_,
+        observed=observed.si,
+        predicted=predicted.value,
+        low=predicted.low,
+        high=predicted.high,
+        role=observed.role,
+        fitted_on_this_system=content.fitted_on_this_system,
+        anchored=scenario.anchor is not None,
+        dimension=observed.dimension,
+        relative=observed.relative_to is not None,
+    )
+
+
+def _predicted(prediction: Prediction, quantity: str) -> _Predicted:
+    value = reduce(getattr, quantity.split("."), prediction)
+    assert isinstance(value, float | int)
+    bounds = prediction.interval.ranges.get(quantity)
+    return _Predicted(value, bounds.low, bounds.high) if bounds else _Predicted(value, None, None)
+
+
+def _ratio(above: _Predicted, below: _Predicted) -> _Predicted:
+    """Return the quotient of two predictions, as uncertain as the more uncertain of the two.
+
+    Their errors are neither equal, or the quotient would have none, nor independent: the same hardware
+    and software stand in both. Half correlated, two equal relative errors make a quotient with that same
+    relative error, which is what is taken here.
+    """
+    if below.value == 0:
+        raise InputError("relative_to: the predicted quantity is zero there, so that no ratio can be made")
+    value = above.value / below.value
+    if above.low is None or above.high is None or below.low is None or below.high is None:
+        return _Predicted(value, None, None)
+    low = min(above.low / above.value, below.value / below.high)
+    high = max(above.high / above.value, below.value / below.low)
+    return _Predicted(value, value * low, value * high)
