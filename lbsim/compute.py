@@ -6,7 +6,7 @@ F are a pass's operations, p the padding of narrow channels and q its power, e t
 kernels of this class reach, b the bytes moved, :math:`e_m M` the memory bandwidth reached, k the kernels of the
 pass and :math:`t_k` the constant time of each, v the speed of this accelerator and framework compared with the law.
 
-On ordinary cores e is *vector_efficiency*, times *winograd_speedup* for 3x3 convolutions of stride 1. On tensor
+On ordinary cores e is *vector_efficiency*, times *winograd_speedup* for 3x3 and 5x5 convolutions of stride 1. On tensor
 cores e falls as the peak outgrows memory: :math:`e = e_0 (P / M / I_0)^{-f}`.
 
 S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model for multicore

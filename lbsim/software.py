@@ -20,7 +20,7 @@ class Kernels(Profile):
     vector_efficiency: Efficiency
     """Share of peak that products and ordinary convolutions reach without tensor cores."""
     winograd_speedup: Factor
-    """Of 3x3 convolutions of stride 1 without tensor cores; above 1 because Winograd needs fewer products."""
+    """Of 3x3 and 5x5 convolutions of stride 1 without tensor cores; above 1 because Winograd needs fewer products."""
     tensor_efficiency: Efficiency
     """Share of peak that tensor cores reach where peak over memory bandwidth is *tensor_intensity*."""
     tensor_intensity: Factor
@@ -28,7 +28,7 @@ class Kernels(Profile):
     tensor_falloff: Exponent
     """Power with which that share falls as peak outgrows memory bandwidth."""
     tensor_square_speedup: Factor
-    """Of 3x3 convolutions on tensor cores."""
+    """Of the same convolutions on tensor cores."""
     memory_efficiency: Efficiency
     """Share of memory bandwidth that is reached."""
     backward_efficiency: Efficiency

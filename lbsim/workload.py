@@ -40,7 +40,7 @@ class Layer:
     channels: tuple[int, int] | None = None
     """Of a convolution: into and out of one group."""
     square: bool = False
-    """A 3x3 convolution of stride 1, which Winograd's algorithm serves."""
+    """A 3x3 or 5x5 convolution of stride 1, which Winograd's algorithm serves; not one with a few channels a group."""
     fusible: bool = False
     """An element-wise operation that a fusing framework does inside the kernel before it."""
 
@@ -84,6 +84,10 @@ class _Activation:
     """What a layer hands to the next; forks share it, so that it is kept for backward once."""
 
     kept: bool = False
+
+
+_FEW_CHANNELS = 16
+"""A group with fewer channels, as in depthwise convolutions, has kernels of its own."""
 
 
 class Stack:
@@ -151,7 +155,8 @@ class Stack:
             moved=float(self.elements + prod(shape)),
             tensors=_weight_and_bias(name, weights, channels if bias else 0),
         )
-        square = (height, width) == (3, 3) and stride == 1 and groups == 1
+        wide = min(inputs, channels) // groups >= _FEW_CHANNELS
+        square = (height, width) in {(3, 3), (5, 5)} and stride == 1 and (groups == 1 or wide)
         self._append(replace(layer, channels=(inputs // groups, channels // groups), square=square), shape)
 
     def linear(self, name: str, features: int, *, bias: bool = True, tied: bool = False) -> None:

@@ -33,10 +33,10 @@ def test_gradients_are_ready_in_backward_order_and_the_last_with_backward():
 
 
 def test_backward_takes_about_twice_as_long_as_forward():
-    """jcjohnson/cnn-benchmarks: 1.9 to 2.25 for every network on Pascal cards."""
+    """jcjohnson/cnn-benchmarks: 1.9 to 2.25 for every network on Pascal cards; nine rows in ten fit to 15 %."""
     for model in ("resnet50", "vgg16", "resnet152"):
         times = compute_times(alone(model=model, batch_per_gpu=16))
-        assert 1.8 < times.backward / times.forward < 2.4
+        assert 1.9 * 0.85 < times.backward / times.forward < 2.25 * 1.15
 
 
 def test_a_larger_batch_is_more_efficient_and_never_quicker():

@@ -231,7 +231,7 @@ def test_a_librarys_costs_are_microseconds(name):
 @pytest.mark.parametrize("name", SHIPPED.files("software"))
 def test_softwares_overheads_are_such_as_were_measured(name):
     software = Software.load(name)
-    assert 2e-6 <= software.kernel_time <= 40e-6
+    assert 2e-6 <= software.kernel_time <= 100e-6  # 36 ms a step of ResNet-50 were seen with TensorFlow of 2017
     assert 0 < software.straggler_spread <= 0.06  # the widest that a published system implies
     assert 0.25e9 <= software.reserved_memory <= 8e9
 

@@ -39,14 +39,15 @@ def test_backward_of_a_product_is_twice_forward_but_for_the_first_layer():
     assert [layer.kernels for layer in stack.layers] == [(1, 1), (1, 2), (1, 2)]
 
 
-def test_only_a_3x3_of_stride_1_without_groups_is_square():
-    stack = Stack((8, 16, 16))
-    stack.conv2d("yes", 8, 3, padding=1)
-    stack.conv2d("strided", 8, 3, padding=1, stride=2)
-    stack.conv2d("grouped", 8, 3, padding=1, groups=2)
-    stack.conv2d("flat", 8, (1, 3), padding=(0, 1))
-    stack.conv2d("five", 8, 5, padding=2)
-    assert [layer.square for layer in stack.layers] == [True, False, False, False, False]
+def test_3x3_and_5x5_of_stride_1_are_square_unless_their_groups_are_narrow():
+    stack = Stack((32, 16, 16))
+    stack.conv2d("three", 32, 3, padding=1)
+    stack.conv2d("five", 32, 5, padding=2)
+    stack.conv2d("two groups", 32, 3, padding=1, groups=2)
+    stack.conv2d("depthwise", 32, 3, padding=1, groups=32)
+    stack.conv2d("flat", 32, (1, 3), padding=(0, 1))
+    stack.conv2d("strided", 32, 3, padding=1, stride=2)
+    assert [layer.square for layer in stack.layers] == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
