@@ -57,10 +57,11 @@ def _rate(name: str, low: float, value: float, high: float) -> Range:
 def _compute(scenario: Scenario, known: Residuals) -> tuple[float, str]:
     plan, anchor = scenario.plan, scenario.anchor
     if anchor is not None:
-        same = anchor.batch_per_gpu in {None, plan.batch_per_gpu} and anchor.precision in {None, plan.precision}
-        if same:
-            return known.anchored, "anchored on a measured throughput of the same batch and precision"
-        return known.anchored_elsewhere, "anchored on a measured throughput of another batch or precision"
+        if anchor.precision not in {None, plan.precision}:
+            return known.anchored_precision, "anchored on a measured throughput at another precision"
+        if anchor.batch_per_gpu not in {None, plan.batch_per_gpu}:
+            return known.anchored_batch, "anchored on a measured throughput with another batch"
+        return known.anchored, "anchored on a measured throughput with the same batch and precision"
     cores = arithmetic_class(scenario.cluster.accelerator, plan)
     width: float = getattr(known, cores)
     return width, "not calibrated on this system; an --anchor, one measured throughput, narrows it most"

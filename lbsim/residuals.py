@@ -18,8 +18,10 @@ class Residuals(Profile):
     tensor: Factor
     anchored: Factor
     """The same model, batch and precision as a measured row's."""
-    anchored_elsewhere: Factor
-    """Another batch or precision than the measured row's."""
+    anchored_batch: Factor
+    """The same model and precision, another batch."""
+    anchored_precision: Factor
+    """The same model, another precision."""
     vector_in_node: Factor
     """Scaling from one GPU to several of a node."""
     vector_across_nodes: Factor

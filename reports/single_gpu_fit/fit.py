@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
+from lbsim.anchor import measured_factor
 from lbsim.case import case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
 from lbsim.compute import arithmetic_class, compute_times
 from lbsim.hardware import Accelerator, Speed
-from lbsim.predict import anchored
 from lbsim.question import ask
 from lbsim.scenario import Anchor, Scenario
 
@@ -286,7 +286,7 @@ def write_nodes() -> None:
         if observed.quantity == "time_to_train":
             rate = plan.epochs * scenario.workload.samples / observed.si
         anchor = Anchor(throughput=rate, gpus=plan.gpus)
-        speed = card.speed.vector / anchored(scenario.model_copy(update={"anchor": anchor}))
+        speed = card.speed.vector / measured_factor(scenario, compute_times(scenario), anchor)
         told = f"{rate / plan.gpus:.1f} samples/s a node ({observed.id})"
         note = f"speed by reports/single_gpu_fit/fit.py, on one rate: {told}"
         put(SHIPPED_PROFILES / "accelerators" / f"{card.name}.toml", {"speed": {"vector": round(speed, 3)}}, note)
