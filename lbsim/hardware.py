@@ -44,6 +44,8 @@ class Accelerator(Profile):
     launch_overhead: Seconds = 0.0
     """What the device itself adds to each kernel."""
     speed: Speed = Speed()
+    fitted_rates: int = Field(default=0, ge=0)
+    """Published rates of this device that its speed was fitted to; with none it is as its architecture's others."""
 
 
 class Link(Profile):

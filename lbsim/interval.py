@@ -62,9 +62,16 @@ def _compute(scenario: Scenario, known: Residuals) -> tuple[float, str]:
         if anchor.batch_per_gpu not in {None, plan.batch_per_gpu}:
             return known.anchored_batch, "anchored on a measured throughput with another batch"
         return known.anchored, "anchored on a measured throughput with the same batch and precision"
-    cores = arithmetic_class(scenario.cluster.accelerator, plan)
-    width: float = getattr(known, cores)
-    return width, "not calibrated on this system; an --anchor, one measured throughput, narrows it most"
+    card, software = scenario.cluster.accelerator, scenario.software
+    parts, unseen = [known.model], []
+    if not software.fitted_rates:
+        parts, unseen = [*parts, known.software], [software.name]
+    if not card.fitted_rates:
+        parts, unseen = [*parts, known.card], [*unseen, card.name]
+    cores = arithmetic_class(card, plan)
+    why = f"no rate of {' or of '.join(unseen)} was in the fit" if unseen else "not calibrated on this system"
+    width = math.hypot(*(getattr(part, cores) for part in parts))
+    return width, f"{why}; an --anchor, one measured throughput, narrows it most"
 
 
 def _scaling(scenario: Scenario, known: Residuals) -> float:

@@ -2,8 +2,16 @@
 
 from typing import ClassVar
 
-from lbsim.profile import Profile
+from lbsim.profile import Profile, Table
 from lbsim.units import Efficiency, Factor, Share
+
+
+class Widths(Table):
+    """Half-widths by class of arithmetic."""
+
+    vector: Factor
+    tf32: Factor
+    tensor: Factor
 
 
 class Residuals(Profile):
@@ -12,10 +20,12 @@ class Residuals(Profile):
     kind: ClassVar[str] = "residuals"
 
     level: Efficiency
-    vector: Factor
-    """One accelerator of a source that the fit had not seen, without tensor cores."""
-    tf32: Factor
-    tensor: Factor
+    model: Widths
+    """One accelerator, a model that the fit had not seen; the batch and the rest are part of it."""
+    software: Widths
+    """A source, and so mostly a software, that the fit had not seen."""
+    card: Widths
+    """A card that the fit had not seen."""
     anchored: Factor
     """The same model, batch and precision as a measured row's."""
     anchored_batch: Factor

@@ -61,6 +61,8 @@ class Software(Profile):
     library: Annotated[Library, by_name("libraries")]
     speed: Speed = Speed()
     """The framework's own, on top of its kernels'."""
+    fitted_rates: int = Field(default=0, ge=0)
+    """Published rates with this software that its speed and kernel time were fitted to."""
     kernel_time: Seconds
     """What the framework adds to each kernel."""
     fused: bool

@@ -248,6 +248,7 @@ def write(fit: Fit, values: np.ndarray) -> None:
         put(
             SHIPPED_PROFILES / "software" / f"{name}.toml",
             {
+                "fitted_rates": counts[name],
                 "kernel_time": f"{kernel_time(name, named) * 1e6:.3g} us",
                 "speed": {
                     cores: round(math.exp(named[f"software {name} {cores}"]), 3)
@@ -255,15 +256,14 @@ def write(fit: Fit, values: np.ndarray) -> None:
                     if f"software {name} {cores}" in named
                 },
             },
-            f"kernel_time and speed {note}, {counts[name]} of them with this software",
+            f"kernel_time and speed {note}",
         )
     cards = Counter(row.scenario.cluster.accelerator.name for row in fit.data)
     for file in sorted((SHIPPED_PROFILES / "accelerators").glob("*.toml")):
         card = Accelerator.load(file.stem)
         if card.architecture in CPUS:
             continue
-        told = f"{cards[file.stem]} of them on this card" if cards[file.stem] else "none of them on this card"
-        put(file, {"speed": speeds(named, card)}, f"speed {note}, {told}")
+        put(file, {"fitted_rates": cards[file.stem], "speed": speeds(named, card)}, f"speed {note}")
     with (HERE / "residuals.csv").open("w", newline="") as out:
         sheet = csv.writer(out)
         sheet.writerow(["system", "id", "quantity", "cores", "observed_s", "predicted_s", "relative_error"])
@@ -289,7 +289,11 @@ def write_nodes() -> None:
         speed = card.speed.vector / measured_factor(scenario, compute_times(scenario), anchor)
         told = f"{rate / plan.gpus:.1f} samples/s a node ({observed.id})"
         note = f"speed by reports/single_gpu_fit/fit.py, on one rate: {told}"
-        put(SHIPPED_PROFILES / "accelerators" / f"{card.name}.toml", {"speed": {"vector": round(speed, 3)}}, note)
+        put(
+            SHIPPED_PROFILES / "accelerators" / f"{card.name}.toml",
+            {"fitted_rates": 1, "speed": {"vector": round(speed, 3)}},
+            note,
+        )
 
 
 def speeds(named: dict[str, float], card: Accelerator) -> dict[str, float]:
