@@ -142,6 +142,8 @@ class _Machine:
         self.spans.append(Span("compute", name, start, self.environment.now))
 
     def _send(self, transfer: Transfer) -> Process:
+        if transfer.buffer.delay:
+            yield self.environment.timeout(transfer.buffer.delay)
         with self.streams.request() as stream:
             yield stream
             start = self.environment.now
