@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lbsim.catalog import module
-from lbsim.collective import Fabric, closed_form
+from lbsim.collective import Fabric, closed_form, quickest
 from lbsim.compute import ComputeTimes, memory_rate
 from lbsim.fusion import fuse
 from lbsim.scenario import Scenario
@@ -38,7 +38,7 @@ def play(scenario: Scenario, times: ComputeTimes, gpus: int) -> Played:
         overhead=software.step_overhead if gpus > 1 else 0.0,
         input_time=_input_time(scenario, fabric.gpus_per_node),
     )
-    return Played(simulate(step, fabric), step.transfers, stretch)
+    return Played(simulate(step, software.library.streams), step.transfers, stretch)
 
 
 def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple[Transfer, ...]:
@@ -49,14 +49,17 @@ def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple
     copy_time = copied / memory_rate(scenario.cluster.accelerator, software)
 
     def cost(message: float) -> float:
-        return closed_form(all_reduce(message, fabric), fabric) + copy_time * message
+        return closed_form(*quickest(message, all_reduce, fabric)) + copy_time * message
 
     gradients = times.gradients
     if not plan.overlap:
         gradients = tuple(replace(gradient, ready=times.backward) for gradient in gradients)
     slowdown = software.overlap_slowdown if plan.overlap else 0.0
     buffers = fuse(gradients, plan, lru_cache(maxsize=None)(cost), slowdown)
-    return tuple(Transfer(buffer, all_reduce(buffer.message, fabric), copy_time * buffer.message) for buffer in buffers)
+    return tuple(
+        Transfer(buffer, *quickest(buffer.message, all_reduce, fabric), copy_time * buffer.message)
+        for buffer in buffers
+    )
 
 
 def _input_time(scenario: Scenario, gpus_in_node: int) -> float:
