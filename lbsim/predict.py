@@ -9,12 +9,13 @@ from lbsim.collective import Fabric
 from lbsim.compute import ComputeTimes, compute_times, memory_rate
 from lbsim.errors import InputError
 from lbsim.fusion import FusionBuffer, fuse
+from lbsim.hardware import Cluster
 from lbsim.interval import interval
 from lbsim.memory import check_fits
 from lbsim.metrics import Prediction, breakdown, training_time
 from lbsim.scenario import Anchor, Scenario
 from lbsim.simulate import Step, Transfer, simulate
-from lbsim.stragglers import slowdown
+from lbsim.stragglers import slowest_compute, with_slowest_links, without_slow_parts
 from lbsim.timeline import Timeline
 from lbsim.units import SAMPLE_RATE
 
@@ -77,20 +78,31 @@ def _scales(scenario: Scenario) -> tuple[int, int, int]:
 
 def _run(scenario: Scenario, times: ComputeTimes, gpus: int) -> _Run:
     """Play a step of *scenario* on *gpus* GPUs that compute for *times*."""
-    plan, software, cluster = scenario.plan, scenario.software, scenario.cluster
-    stretch = slowdown(software.straggler_spread, gpus)
-    slowest = times.scaled(1 + stretch)
-    group = plan.group_size if gpus == plan.gpus else None
-    fabric = Fabric.of(cluster, software.library, gpus, group)
-    step = Step(
-        times=slowest,
-        transfers=_transfers(scenario, fuse(slowest.gradients, plan), fabric) if gpus > 1 else (),
+    # what a scale is compared with is a healthy machine
+    cluster = scenario.cluster if gpus == scenario.plan.gpus else without_slow_parts(scenario.cluster)
+    stretch = slowest_compute(cluster, gpus, scenario.software.straggler_spread)
+    fabric = fabric_of(scenario, with_slowest_links(cluster, gpus), gpus)
+    step = step_of(scenario, times.scaled(1 + stretch), fabric)
+    return _Run(simulate(step, fabric), step.transfers, stretch)
+
+
+def fabric_of(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
+    """Return what collectives on *gpus* GPUs of *cluster* run over; groups are the plan's where it has so many GPUs."""
+    plan = scenario.plan
+    return Fabric.of(cluster, scenario.software.library, gpus, plan.group_size if gpus == plan.gpus else None)
+
+
+def step_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> Step:
+    """Return what happens in a step of *scenario* on *fabric*, whose GPUs compute for *times*."""
+    plan, software, several = scenario.plan, scenario.software, fabric.gpus > 1
+    return Step(
+        times=times,
+        transfers=_transfers(scenario, fuse(times.gradients, plan), fabric) if several else (),
         overlap=plan.overlap,
         overlap_slowdown=software.overlap_slowdown,
-        overhead=software.step_overhead if gpus > 1 else 0.0,
+        overhead=software.step_overhead if several else 0.0,
         input_time=_input_time(scenario, fabric.gpus_per_node),
     )
-    return _Run(simulate(step, fabric), step.transfers, stretch)
 
 
 def _transfers(scenario: Scenario, buffers: tuple[FusionBuffer, ...], fabric: Fabric) -> tuple[Transfer, ...]:
@@ -138,7 +150,8 @@ def _at_anchor(scenario: Scenario, anchor: Anchor) -> Scenario:
     changes |= {"batch_per_gpu": anchor.batch_per_gpu} if anchor.batch_per_gpu else {}
     changes |= {"precision": anchor.precision} if anchor.precision else {}
     plan = scenario.plan.model_copy(update=changes)
-    return scenario.model_copy(update={"plan": plan, "anchor": None})
+    cluster = without_slow_parts(scenario.cluster)
+    return scenario.model_copy(update={"plan": plan, "cluster": cluster, "anchor": None})
 
 
 def _grouped(scenario: Scenario, anchor: Anchor) -> bool:
