@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lbsim.catalog import module
 from lbsim.clocks import Clocks, LinkPace, finish
 from lbsim.collective import Fabric
 from lbsim.compute import compute_times
@@ -83,6 +84,15 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
         times += np.maximum(done.max(axis=0), step.input_time).tolist()
         slowest += computed.argmax(axis=0).tolist()
     return RankRuns(plan.gpus, plan.seed, tuple(times), tuple(slowest) if variation.any else ())
+
+
+def finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
+    """Return when each rank is done with the plan's all-reduce of *message* bytes, which all enter at once."""
+    gpus = scenario.plan.gpus
+    fabric = fabric_of(scenario, scenario.cluster, gpus)
+    collective = module("all_reduce", scenario.plan.all_reduce).all_reduce(message, fabric)
+    done = finish(collective, fabric, np.zeros((gpus, 1)), _links(scenario.cluster, gpus))
+    return tuple(done[:, 0].tolist())
 
 
 class _Variation:
