@@ -7,15 +7,15 @@ Clocks are an array of ranks by steps of training: a column is one step, and col
 F. Baccelli, G. Cohen, G. J. Olsder, J.-P. Quadrat, "Synchronization and Linearity," Wiley, 1992.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import reduce
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lbsim import trees
-from lbsim.collective import Collective, Fabric, Pattern, Phase
+from lbsim.collective import Collective, Fabric, Pattern, Phase, Shape
 
 Clocks = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -82,19 +82,30 @@ def _through(phase: Phase, fabric: Fabric, clocks: Clocks, pace: LinkPace | None
     hop, pattern = _Hop(phase, fabric, pace), phase.pattern
     if pattern.shape == "everyone":
         return _everyone(clocks, hop)
-    steps: dict[str, Callable[[Clocks, Indices, _Hop], Clocks]] = {
-        "ring": _ring,
-        "exchange": _exchange,
-        "chain up": partial(_up, forest=(trees.chain(pattern.members),)),
-        "chain down": partial(_down, forest=(trees.chain(pattern.members),)),
-        "trees up": partial(_up, forest=trees.double_binary(pattern.members)),
-        "trees down": partial(_down, forest=trees.double_binary(pattern.members)),
-    }
     ranks = _teams(pattern, len(clocks))
     padded = np.full((max(len(clocks), int(ranks.max()) + 1), clocks.shape[1]), -np.inf)
     padded[: len(clocks)] = clocks
-    padded[ranks] = steps[pattern.shape](padded[ranks], ranks, hop)
+    padded[ranks] = _among(padded[ranks], ranks, hop)
     return padded[: len(clocks)]
+
+
+def _among(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
+    """Return the clocks of the *ranks* that take part, after the phase."""
+    match hop.phase.pattern.shape:
+        case "ring":
+            return _ring(clocks, ranks, hop)
+        case "exchange":
+            return _exchange(clocks, ranks, hop)
+        case "chain up":
+            return _up(clocks, ranks, hop, (trees.chain(len(ranks)),))
+        case "chain down":
+            return _down(clocks, ranks, hop, (trees.chain(len(ranks)),))
+        case "trees up":
+            return _up(clocks, ranks, hop, trees.double_binary(len(ranks)))
+        case "trees down":
+            return _down(clocks, ranks, hop, trees.double_binary(len(ranks)))
+        case shape:
+            raise ValueError(f"no pattern '{shape}'; there are: {', '.join(get_args(Shape))}")
 
 
 def _teams(pattern: Pattern, ranks: int) -> Indices:
