@@ -7,6 +7,7 @@ from lbsim.compute import ComputeTimes, compute_times
 from lbsim.errors import InputError
 from lbsim.play import play
 from lbsim.scenario import Anchor, Scenario
+from lbsim.stragglers import without_slow_parts
 from lbsim.units import SAMPLE_RATE
 
 _CONSTANT_SHARE = 0.5
@@ -65,7 +66,8 @@ def _at_anchor(scenario: Scenario, anchor: Anchor) -> Scenario:
     changes |= {"batch_per_gpu": anchor.batch_per_gpu} if anchor.batch_per_gpu else {}
     changes |= {"precision": anchor.precision} if anchor.precision else {}
     plan = scenario.plan.model_copy(update=changes)
-    return scenario.model_copy(update={"plan": plan, "anchor": None})
+    cluster = without_slow_parts(scenario.cluster)
+    return scenario.model_copy(update={"plan": plan, "cluster": cluster, "anchor": None})
 
 
 def _grouped(scenario: Scenario, anchor: Anchor) -> bool:

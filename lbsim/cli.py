@@ -1,6 +1,7 @@
 """The command line: the only place that prints.
 
-`lbsim.tables` and rich are imported where a table is printed: late, for start-up time alone.
+`lbsim.tables` and rich are imported where a table is printed, `lbsim.ranks` and numpy where ranks are asked for: late,
+for start-up time alone.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lbsim import __version__, answer, catalog, inventory
+from lbsim import __version__, answer, catalog, inventory, timing
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
 from lbsim.predict import predict as predict_scenario
@@ -23,6 +24,8 @@ from lbsim.validate import validate as validate_cases
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from lbsim.ranks import RankRuns
+    from lbsim.scenario import Scenario
 
 _HELP = """Predict how fast large-batch training runs on machines that you have not rented yet.
 
@@ -30,6 +33,7 @@ _HELP = """Predict how fast large-batch training runs on machines that you have 
 First:  lbsim predict --gpus 1024 --model resnet50
 Then:   lbsim profiles list    what there is to choose from
         lbsim predict --help   what can be changed
+        lbsim collective -h    one all-reduce, phase by phase
         lbsim validate         how far to trust the answers
 """
 
@@ -91,6 +95,15 @@ Fusion = Annotated[
 Anchor = Annotated[
     str | None, typer.Option(metavar="RATE", help="Throughput that you measured on one GPU, e.g. '218 samples/s'.")
 ]
+Library = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", autocompletion=_profiles("libraries"), help="Or a .toml file. Default: the software's."
+    ),
+]
+Ranks = Annotated[
+    int | None, typer.Option(metavar="STEPS", help="Simulate so many steps rank by rank too, and show how they spread.")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option(
@@ -138,6 +151,7 @@ def predict(
     all_reduce: AllReduce = None,
     fusion: Fusion = None,
     anchor: Anchor = None,
+    ranks: Ranks = None,
     changes: Changes = None,
     own: OwnProfiles = None,
     output: OutputFormat = Format.TABLE,
@@ -153,13 +167,66 @@ def predict(
         raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
     named = _given({"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion})
     folders = Folders(_folders(own), scenario_file.absolute().parent if scenario_file else None)
-    prediction = predict_scenario(ask(said, _from_here(named | _pairs(changes or [])), folders))
+    scenario = ask(said, _from_here(named | _pairs(changes or [])), folders)
+    prediction = predict_scenario(scenario)
+    runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
-        _print_json(answer.of_prediction(prediction))
+        _print_json(answer.of_prediction(prediction) | ({"ranks": answer.of_ranks(runs)} if runs else {}))
     else:
         from lbsim import tables
 
         _print_table(tables.of_prediction(prediction))
+        if runs:
+            _print_table(tables.of_ranks(runs))
+
+
+@app.command()
+def collective(
+    gpus: Annotated[int, typer.Option(help="How many, over all nodes.")],
+    message: Annotated[str | None, typer.Option(metavar="SIZE", help="What each GPU hands in, e.g. '100 MiB'.")] = None,
+    first: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest of a sweep.")] = "8",
+    last: Annotated[str | None, typer.Option("--to", metavar="SIZE", help="Largest of a sweep, e.g. '1 GiB'.")] = None,
+    factor: Annotated[float, typer.Option(help="From one size of a sweep to the next.")] = 2.0,
+    all_reduce: AllReduce = None,
+    group_size: Annotated[int | None, typer.Option(help="GPUs of a group. Default: a node's.")] = None,
+    cluster: Cluster = None,
+    software: Software = None,
+    library: Library = None,
+    per_rank: Annotated[bool, typer.Option("--per-rank", help="Follow each rank through each step.")] = False,  # noqa: FBT002
+    changes: Changes = None,
+    own: OwnProfiles = None,
+    output: OutputFormat = Format.TABLE,
+) -> None:
+    """Time one all-reduce, or a sweep over sizes with the columns of nccl-tests.
+
+    For example:  lbsim collective --all-reduce ring --gpus 1024 --message "100 MiB" --cluster mn-1
+    """
+    plan = _given({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
+    named = _given({"cluster": cluster, "software": software, "software.library": library})
+    scenario = ask({"plan": plan}, _from_here(named | _pairs(changes or [])), Folders(_folders(own)))
+    sizes = timing.message_sizes(message, first, last, factor)
+    timings = [timing.time_all_reduce(scenario, size) for size in sizes]
+    done = _finish_times(scenario, sizes) if per_rank else ()
+    if output is Format.JSON:
+        _print_json(answer.of_sweep(timings) if message is None else answer.of_timing(timings[0], done))
+    else:
+        from lbsim import tables
+
+        _print_table(tables.of_sweep(timings) if message is None else tables.of_timing(timings[0], done))
+
+
+def _finish_times(scenario: "Scenario", sizes: Sequence[float]) -> tuple[float, ...]:
+    from lbsim.ranks import finish_times
+
+    if len(sizes) > 1:
+        raise InputError("--per-rank: follows one all-reduce; write --message in place of --to")
+    return finish_times(scenario, sizes[0])
+
+
+def _simulate_ranks(scenario: "Scenario", steps: int) -> "RankRuns":
+    from lbsim.ranks import simulate_ranks
+
+    return simulate_ranks(scenario, steps)
 
 
 @app.command()

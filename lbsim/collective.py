@@ -1,6 +1,6 @@
 """A collective as data: which phases it runs.
 
-Algorithms say what travels; the evaluators, here and in `simulate`, time it.
+Algorithms say what travels; the evaluators, here, in `simulate` and in `clocks`, time it.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,6 +14,24 @@ from lbsim.software import Library, Protocol
 Algorithm = Callable[[float, "Fabric"], "Collective"]
 """Returns the collective of so many bytes on a fabric, as ``all_reduce`` of each file in ``lbsim/all_reduce`` does."""
 LinkName = Literal["intra_node", "inter_node"]
+
+
+Shape = Literal["everyone", "ring", "exchange", "chain up", "chain down", "trees up", "trees down"]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Who waits for whom in a phase: in each team of GPUs that are *stride* apart, those that *shape* joins."""
+
+    shape: Shape = "everyone"
+    members: int = 0
+    """GPUs of a team; a rank beyond the last GPU is nobody."""
+    stride: int = 1
+    """From one member to the next."""
+    teams: int = 1
+    """Teams that interleave in one stride."""
+    distance: int = 1
+    """In an exchange, from one member to its partner."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,8 @@ class Phase:
     """Such messages that leave one node at once."""
     nics: int = 1
     """NICs of a node that these flows are spread over."""
+    pattern: Pattern = Pattern()
+    """Who waits for whom; unless said, everyone for everyone."""
 
     @property
     def sent(self) -> float:

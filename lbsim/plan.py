@@ -57,6 +57,8 @@ class Plan(Table):
     """Whether time to train includes a pass over the validation set after each epoch."""
     startup: Seconds = 0.0
     """Time before the first step that time to train includes."""
+    seed: int = Field(default=0, ge=0)
+    """Of what is drawn by chance when ranks are simulated one by one."""
 
     @model_validator(mode="after")
     def _split_says_where(self) -> "Plan":

@@ -7,9 +7,10 @@ from lbsim.catalog import module
 from lbsim.collective import Fabric, closed_form, quickest
 from lbsim.compute import ComputeTimes, memory_rate
 from lbsim.fusion import fuse
+from lbsim.hardware import Cluster
 from lbsim.scenario import Scenario
 from lbsim.simulate import Step, Transfer, simulate
-from lbsim.stragglers import slowdown
+from lbsim.stragglers import slowest_compute, with_slowest_links, without_slow_parts
 from lbsim.timeline import Timeline
 
 
@@ -25,20 +26,31 @@ class Played:
 
 def play(scenario: Scenario, times: ComputeTimes, gpus: int) -> Played:
     """Play a step of *scenario* on *gpus* GPUs, each of which computes for *times* when nothing disturbs it."""
-    plan, software, cluster = scenario.plan, scenario.software, scenario.cluster
-    stretch = slowdown(software.straggler_spread, gpus)
-    slowest = times.scaled(1 + stretch)
-    group = plan.group_size if gpus == plan.gpus else None
-    fabric = Fabric.of(cluster, software.library, gpus, group)
-    step = Step(
-        times=slowest,
-        transfers=_transfers(scenario, slowest, fabric) if gpus > 1 else (),
+    # what a scale is compared with is a healthy machine
+    cluster = scenario.cluster if gpus == scenario.plan.gpus else without_slow_parts(scenario.cluster)
+    stretch = slowest_compute(cluster, gpus, scenario.software.straggler_spread)
+    fabric = fabric_of(scenario, with_slowest_links(cluster, gpus), gpus)
+    step = step_of(scenario, times.scaled(1 + stretch), fabric)
+    return Played(simulate(step, scenario.software.library.streams), step.transfers, stretch)
+
+
+def fabric_of(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
+    """Return what collectives on *gpus* GPUs of *cluster* run over; groups are the plan's where it has so many GPUs."""
+    plan = scenario.plan
+    return Fabric.of(cluster, scenario.software.library, gpus, plan.group_size if gpus == plan.gpus else None)
+
+
+def step_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> Step:
+    """Return what happens in a step of *scenario* on *fabric*, whose GPUs compute for *times*."""
+    plan, software, several = scenario.plan, scenario.software, fabric.gpus > 1
+    return Step(
+        times=times,
+        transfers=_transfers(scenario, times, fabric) if several else (),
         overlap=plan.overlap,
         overlap_slowdown=software.overlap_slowdown,
-        overhead=software.step_overhead if gpus > 1 else 0.0,
+        overhead=software.step_overhead if several else 0.0,
         input_time=_input_time(scenario, fabric.gpus_per_node),
     )
-    return Played(simulate(step, software.library.streams), step.transfers, stretch)
 
 
 def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple[Transfer, ...]:

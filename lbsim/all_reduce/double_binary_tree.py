@@ -2,7 +2,7 @@
 
 import math
 
-from lbsim.collective import Collective, Fabric, Phase, closed_form, running
+from lbsim.collective import Collective, Fabric, Pattern, Phase, closed_form, running
 
 _MOST_HALVINGS = 12
 
@@ -34,9 +34,13 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
     inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
     depth, chunk = math.ceil(math.log2(nodes)), message / chunks
+    up, down = Pattern("chain up", inside), Pattern("chain down", inside)
     if nodes == 1:
         steps = chunks + inside - 2
-        passes = tuple(Phase(f"{name} along the chain", steps, chunk, ("intra_node",)) for name in ("reduce", "send"))
+        passes = tuple(
+            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), pattern=pattern)
+            for name, pattern in (("reduce", up), ("send", down))
+        )
         return Collective("double-binary-tree", message, passes)
     links, steps = fabric.links(fabric.gpus), chunks + depth - 1
     return Collective(
@@ -44,10 +48,24 @@ def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
         message,
         running(
             (
-                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",)),
-                Phase("reduce up the trees", steps, chunk, links, nics=fabric.nics),
-                Phase("broadcast down the trees", steps, chunk, links, nics=fabric.nics),
-                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",)),
+                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",), pattern=up),
+                Phase(
+                    "reduce up the trees",
+                    steps,
+                    chunk,
+                    links,
+                    nics=fabric.nics,
+                    pattern=Pattern("trees up", nodes, stride=inside),
+                ),
+                Phase(
+                    "broadcast down the trees",
+                    steps,
+                    chunk,
+                    links,
+                    nics=fabric.nics,
+                    pattern=Pattern("trees down", nodes, stride=inside),
+                ),
+                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), pattern=down),
             )
         ),
     )
