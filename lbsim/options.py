@@ -17,6 +17,7 @@ from lbsim.catalog import Folders
 from lbsim.errors import InputError
 from lbsim.question import ask, read_tables
 from lbsim.scenario import Scenario
+from lbsim.workload_file import SUFFIXES
 
 
 class Format(StrEnum):
@@ -58,7 +59,7 @@ Model = Annotated[
     typer.Option(
         metavar="NAME",
         autocompletion=_modules("workloads"),
-        help="Default: resnet50.",
+        help="Or a .json or .toml file, see lbsim workload. Default: resnet50.",
     ),
 ]
 Cluster = Annotated[
@@ -154,7 +155,7 @@ def _pairs(changes: Iterable[str]) -> dict[str, str]:
 def _from_here(changes: dict[str, Any]) -> dict[str, Any]:
     """Return *changes* with paths to files as the user means them, not beside the scenario file."""
     return {
-        path: str(Path(value).absolute()) if isinstance(value, str) and value.endswith(".toml") else value
+        path: str(Path(value).absolute()) if isinstance(value, str) and value.endswith(SUFFIXES) else value
         for path, value in changes.items()
     }
 

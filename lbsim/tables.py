@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,7 +20,8 @@ from lbsim.validate import Accuracy, Result, Validation
 def of_prediction(prediction: Prediction) -> RenderableType:
     """Return *prediction* with what was assumed, the answer and its interval, where the time goes, and memory."""
     scenario = prediction.scenario
-    title = f"{scenario.model} on {_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name} (lbsim {__version__})"
+    where = f"{_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name}"
+    title = f"{Path(scenario.model).name} on {where} (lbsim {__version__})"
     return Group(
         Text(title, style="bold"),
         _heading("Assumed"),
