@@ -13,6 +13,7 @@ import typer
 
 from lbsim import __version__, answer, catalog, inventory
 from lbsim.catalog import Folders
+from lbsim.commands import workload
 from lbsim.errors import InputError
 from lbsim.options import Format, OutputFormat, OwnProfiles, all_names, asking_for_a_scenario, completing, own_folders
 from lbsim.predict import predict as predict_scenario
@@ -37,6 +38,7 @@ profiles = typer.Typer(
     rich_markup_mode=None, help="List, show and check hardware and software profiles, models and all-reduce algorithms."
 )
 app.add_typer(profiles, name="profiles")
+app.add_typer(workload.app, name="workload")
 
 
 @app.callback(invoke_without_command=True, help=_HELP)
