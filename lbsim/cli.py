@@ -13,7 +13,7 @@ import typer
 
 from lbsim import __version__, answer, catalog, inventory
 from lbsim.catalog import Folders
-from lbsim.commands import timeline, workload
+from lbsim.commands import compare, timeline, workload
 from lbsim.errors import InputError
 from lbsim.options import Format, OutputFormat, OwnProfiles, all_names, asking_for_a_scenario, completing, own_folders
 from lbsim.predict import predict as predict_scenario
@@ -128,6 +128,7 @@ def check_profiles(
 
 
 app.command()(timeline.timeline)
+app.command()(compare.compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
