@@ -3,13 +3,16 @@
 Algorithms say what travels; the evaluators, here and in `simulate`, time it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from lbsim.hardware import Cluster, Link
-from lbsim.software import Library
+from lbsim.software import Library, Protocol
 
+Algorithm = Callable[[float, "Fabric"], "Collective"]
+"""Returns the collective of so many bytes on a fabric, as ``all_reduce`` of each file in ``lbsim/all_reduce`` does."""
 LinkName = Literal["intra_node", "inter_node"]
 
 
@@ -69,6 +72,22 @@ class Fabric:
             min(gpus, group_size or cluster.gpus_per_node),
         )
 
+    @cached_property
+    def protocols(self) -> tuple["Fabric", ...]:
+        """The fabric as each protocol of its library uses it, the library's own first."""
+        usable = (way for way in self.library.protocols if self.intra_node.name.startswith(way.only_over))
+        return (self, *(self._by(way) for way in usable))
+
+    def _by(self, way: Protocol) -> "Fabric":
+        costs = {name: getattr(way, name) for name in ("per_collective", "per_step", "per_step_inside")}
+        slower = (
+            link.model_copy(update={"efficiency": link.efficiency * way.efficiency})
+            for link in (self.intra_node, self.inter_node)
+        )
+        intra, inter = slower
+        library = self.library.model_copy(update=costs | {"protocols": ()})
+        return replace(self, intra_node=intra, inter_node=inter, library=library)
+
     def links(self, ring: int, stride: int = 1) -> tuple[LinkName, ...]:
         """Return what a ring of *ring* GPUs, each *stride* after the one before, crosses."""
         if ring * stride <= self.gpus_per_node:
@@ -81,7 +100,11 @@ class Fabric:
             "intra_node": self.intra_node.time(phase.message),
             "inter_node": self.inter_node.time(phase.message * phase.flows / phase.nics),
         }
-        return self.library.per_step + max(times[link] for link in phase.links)
+        return self._own_step(phase) + max(times[link] for link in phase.links)
+
+    def _own_step(self, phase: Phase) -> float:
+        inside = self.library.per_step_inside
+        return self.library.per_step if inside is None or "inter_node" in phase.links else inside
 
     def phase_time(self, phase: Phase) -> float:
         """Return the seconds of all steps of *phase*."""
@@ -93,6 +116,12 @@ def closed_form(collective: Collective, fabric: Fabric) -> float:
     if not collective.phases:
         return 0.0
     return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
+
+
+def quickest(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
+    """Return the collective of *message* bytes by the library's quickest protocol, and the fabric as that uses it."""
+    ways = ((algorithm(message, way), way) for way in fabric.protocols)
+    return min(ways, key=lambda way: closed_form(*way))
 
 
 def running(phases: Iterable[Phase]) -> tuple[Phase, ...]:

@@ -76,7 +76,11 @@ AllReduce = Annotated[
     str | None, typer.Option(metavar="NAME", autocompletion=_modules("all_reduce"), help="The algorithm.")
 ]
 Fusion = Annotated[
-    str | None, typer.Option(metavar="none|one-buffer|threshold|split", help="Which gradients travel together.")
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="Which gradients travel together: none, one-buffer, threshold, ddp, horovod, split, mg-wfbp or optimal.",
+    ),
 ]
 Anchor = Annotated[
     str | None, typer.Option(metavar="RATE", help="Throughput that you measured on one GPU, e.g. '218 samples/s'.")

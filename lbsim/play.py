@@ -1,11 +1,12 @@
 """Plays one step of a scenario on some number of its GPUs: fuse, all-reduce, simulate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from lbsim.catalog import module
-from lbsim.collective import Fabric
+from lbsim.collective import Fabric, closed_form, quickest
 from lbsim.compute import ComputeTimes, memory_rate
-from lbsim.fusion import FusionBuffer, fuse
+from lbsim.fusion import fuse
 from lbsim.scenario import Scenario
 from lbsim.simulate import Step, Transfer, simulate
 from lbsim.stragglers import slowdown
@@ -31,22 +32,33 @@ def play(scenario: Scenario, times: ComputeTimes, gpus: int) -> Played:
     fabric = Fabric.of(cluster, software.library, gpus, group)
     step = Step(
         times=slowest,
-        transfers=_transfers(scenario, fuse(slowest.gradients, plan), fabric) if gpus > 1 else (),
+        transfers=_transfers(scenario, slowest, fabric) if gpus > 1 else (),
         overlap=plan.overlap,
         overlap_slowdown=software.overlap_slowdown,
         overhead=software.step_overhead if gpus > 1 else 0.0,
         input_time=_input_time(scenario, fabric.gpus_per_node),
     )
-    return Played(simulate(step, fabric), step.transfers, stretch)
+    return Played(simulate(step, software.library.streams), step.transfers, stretch)
 
 
-def _transfers(scenario: Scenario, buffers: tuple[FusionBuffer, ...], fabric: Fabric) -> tuple[Transfer, ...]:
-    """Give each buffer the collective that the plan names, and the time to copy gradients in and out."""
-    all_reduce = module("all_reduce", scenario.plan.all_reduce).all_reduce
-    copied = 2 * scenario.software.fusion_copies  # each copy reads and writes
-    rate = memory_rate(scenario.cluster.accelerator, scenario.software)
+def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple[Transfer, ...]:
+    """Pack the gradients, and give each buffer the collective that the plan names and the time of its copies."""
+    plan, software = scenario.plan, scenario.software
+    all_reduce = module("all_reduce", plan.all_reduce).all_reduce
+    copied = 2 * software.fusion_copies  # each copy reads and writes
+    copy_time = copied / memory_rate(scenario.cluster.accelerator, software)
+
+    def cost(message: float) -> float:
+        return closed_form(*quickest(message, all_reduce, fabric)) + copy_time * message
+
+    gradients = times.gradients
+    if not plan.overlap:
+        gradients = tuple(replace(gradient, ready=times.backward) for gradient in gradients)
+    slowdown = software.overlap_slowdown if plan.overlap else 0.0
+    buffers = fuse(gradients, plan, lru_cache(maxsize=None)(cost), slowdown)
     return tuple(
-        Transfer(buffer, all_reduce(buffer.message, fabric), copied * buffer.message / rate) for buffer in buffers
+        Transfer(buffer, *quickest(buffer.message, all_reduce, fabric), copy_time * buffer.message)
+        for buffer in buffers
     )
 
 

@@ -86,9 +86,9 @@ def test_the_simulated_step_equals_its_closed_form_when_nothing_contends(scenari
         },
     )
     prediction, parts = predict(scenario), predict(scenario).breakdown
-    end = 0.0 if scenario.plan.overlap else parts.backward
+    end = 0.0
     for transfer in prediction.buffers:
-        start = max(end, transfer.buffer.ready) if scenario.plan.overlap else end
+        start = max(end, transfer.buffer.ready + transfer.buffer.delay)
         end = start + closed_form(transfer.collective, fabric_of(scenario)) + transfer.copy_time
     step = parts.forward + max(parts.backward, end) + parts.update
     assert prediction.step_time == pytest.approx(step, rel=ROUNDING)

@@ -52,9 +52,9 @@ def exposed(buckets, ranks):
     policy = {"fusion": "none"} if buckets not in THRESHOLDS else {"fusion_threshold": THRESHOLDS[buckets]}
     plan = Plan.model_validate({"gpus": ranks, "precision": "mixed"} | policy)
     transfers = tuple(
-        Transfer(buffer, ring.all_reduce(buffer.message, fabric)) for buffer in fuse(times.gradients, plan)
+        Transfer(buffer, ring.all_reduce(buffer.message, fabric), fabric) for buffer in fuse(times.gradients, plan)
     )
-    step = simulate(Step(times, transfers), fabric)
+    step = simulate(Step(times, transfers))
     return step.step_time - times.forward - times.backward
 
 

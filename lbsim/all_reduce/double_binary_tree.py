@@ -4,7 +4,7 @@ import math
 
 from lbsim.collective import Collective, Fabric, Phase, closed_form, running
 
-_MOST_CHUNKS = 2**12
+_MOST_HALVINGS = 12
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
@@ -20,14 +20,15 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     """
     if fabric.gpus == 1:
         return Collective("double-binary-tree", message, ())
-    chunks, best = 1, _in_chunks(message, fabric, 1)
-    while chunks < _MOST_CHUNKS:
-        chunks *= 2
-        finer = _in_chunks(message, fabric, chunks)
-        if closed_form(finer, fabric) >= closed_form(best, fabric):
-            break  # time is a sum of terms that rise with the chunks and terms that fall: it has one minimum
-        best = finer
-    return best
+    low, high = 0, _MOST_HALVINGS  # time has one minimum: some of its terms rise with the chunks, the others fall
+    while low < high:
+        middle = (low + high) // 2
+        coarse, fine = (_in_chunks(message, fabric, 2**power) for power in (middle, middle + 1))
+        if closed_form(fine, fabric) < closed_form(coarse, fabric):
+            low = middle + 1
+        else:
+            high = middle
+    return _in_chunks(message, fabric, 2**low)
 
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
