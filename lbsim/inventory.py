@@ -162,7 +162,7 @@ def _table(kind: str, name: str, folders: Folders) -> dict[str, Any]:
 
 def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     for key, value in table.items():
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) and not _are_tables(value):
             # a JSON string, number, true, false or array of these is a TOML one too
             yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
     for key, value in table.items():
@@ -170,3 +170,12 @@ def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]
             yield ""
             yield f"[{'.'.join((*path, key))}]"
             yield from _toml(value, (*path, key))
+        if _are_tables(value):
+            for one in value:
+                yield ""
+                yield f"[[{'.'.join((*path, key))}]]"
+                yield from _toml(one, (*path, key))
+
+
+def _are_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
