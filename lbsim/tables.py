@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from lbsim import __version__
 from lbsim.answer import QUANTILES
+from lbsim.comparison import Comparison, Difference
 from lbsim.inventory import Entry, describe
 from lbsim.metrics import Prediction, Range
 from lbsim.scenario import Scenario
@@ -28,7 +30,8 @@ _FP32 = 4
 def of_prediction(prediction: Prediction) -> RenderableType:
     """Return *prediction* with what was assumed, the answer and its interval, where the time goes, and memory."""
     scenario = prediction.scenario
-    title = f"{scenario.model} on {_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name} (lbsim {__version__})"
+    where = f"{_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name}"
+    title = f"{Path(scenario.model).name} on {where} (lbsim {__version__})"
     return Group(
         Text(title, style="bold"),
         _heading("Assumed"),
@@ -80,6 +83,18 @@ def of_sweep(timings: Iterable[Timing]) -> RenderableType:
         what = f"{size:>13}{size // _FP32:>14}{'float':>8}{'sum':>8}{'-1':>6}"
         lines.append(f"{what}{timing.time / TIME.units['us']:>11.2f}{rate:>9.2f}{bus:>9.2f}")
     return Text("\n".join(lines))
+
+
+def of_comparison(comparison: Comparison, names: tuple[str, str]) -> RenderableType:
+    """Return each difference in what was asked of two scenarios, and each in what is answered."""
+    first, second = (Path(name).name for name in names)
+    return Group(
+        Text(f"{first} against {second} (lbsim {__version__})", style="bold"),
+        _heading("Asked"),
+        _differences(comparison.inputs, first, second),
+        _heading("Answered"),
+        _differences(comparison.outputs, first, second, ratios=True),
+    )
 
 
 def of_validation(validation: Validation) -> RenderableType:
@@ -273,3 +288,42 @@ def _in_words(accuracy: Accuracy) -> str:
 
 def _count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+_ASKED = frozenset(Scenario.model_fields)
+_WIDEST = 18
+"""Characters of a value in a comparison; JSON has it whole."""
+
+
+def _differences(differences: Iterable[Difference], *names: str, ratios: bool = False) -> RenderableType:
+    """Return a row a difference, with *ratios* if they say something."""
+    rows = [(row.path, _value(row.path, row.first), _value(row.path, row.second), row.ratio) for row in differences]
+    if not rows:
+        return Text("  no difference")
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("", overflow="fold")
+    for name in (*names, "ratio") if ratios else names:
+        table.add_column(_cut(name), justify="right", no_wrap=True)
+    for path, first, second, ratio in rows:
+        last = ["-" if ratio is None else f"{ratio:.3g}"] if ratios else []
+        table.add_row(f"  {path}", _cut(first), _cut(second), *last)
+    return table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
+def _value(path: str, value: object) -> str:
+    """Return an answer with its unit, and what was asked as it stands."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return Path(value).name if path == "model" else value
+    if not isinstance(value, int | float) or path.partition(".")[0] in _ASKED:
+        return str(value)
+    if path.startswith("memory"):
+        return _number(value, DATA)
+    if "efficiency" in path or path == "interval.level":
+        return _number(value, None)
+    return _number(value, SAMPLE_RATE if "throughput" in path else TIME)

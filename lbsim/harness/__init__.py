@@ -1,0 +1,1 @@
+"""What really runs on torch: the extra ``harness``. Nothing outside imports it, save commands, late."""
