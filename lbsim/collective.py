@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from lbsim.hardware import Cluster, Link
+from lbsim.hardware import Cluster, Link, Switch
 from lbsim.software import Library, Protocol
 
 Algorithm = Callable[[float, "Fabric"], "Collective"]
@@ -78,6 +78,8 @@ class Fabric:
     library: Library
     group_size: int
     """GPUs of a group, for algorithms that have groups."""
+    switches: tuple[Switch, ...] = ()
+    jobs: int = 1
 
     @classmethod
     def of(cls, cluster: Cluster, library: Library, gpus: int, group_size: int | None = None) -> "Fabric":
@@ -90,6 +92,8 @@ class Fabric:
             cluster.nics,
             library,
             min(gpus, group_size or cluster.gpus_per_node),
+            cluster.switches,
+            cluster.jobs,
         )
 
     @cached_property
@@ -116,15 +120,32 @@ class Fabric:
 
     def step_time(self, phase: Phase) -> float:
         """Return the seconds of one step of *phase*: the library's cost and the slowest link's time."""
-        times = {
-            "intra_node": self.intra_node.time(phase.message),
-            "inter_node": self.inter_node.time(phase.message * phase.flows / phase.nics),
-        }
-        return self._own_step(phase) + max(times[link] for link in phase.links)
+        library, slowest = self.library, 0.0
+        if "intra_node" in phase.links:
+            slowest = self.intra_node.time(phase.message)
+        if "inter_node" not in phase.links:
+            return slowest + (library.per_step if library.per_step_inside is None else library.per_step_inside)
+        crossing = phase.message * phase.flows / phase.nics * self._crowded(phase)
+        return library.per_step + max(slowest, self.inter_node.time(crossing))
 
-    def _own_step(self, phase: Phase) -> float:
-        inside = self.library.per_step_inside
-        return self.library.per_step if inside is None or "inter_node" in phase.links else inside
+    def _crowded(self, phase: Phase) -> float:
+        """Return by how much less than its NICs a node can send in *phase*, because switches above are shared.
+
+        Under a switch of m nodes whose uplinks carry 1/taper of what its nodes can send, all m send at once where
+        partners are m nodes or more apart, or where everyone sends to everyone; of a ring or a tree, laid node after
+        node, one node's messages leave. Every job that loads the switches takes as much again.
+        """
+        if not self.switches:
+            return 1.0
+        nodes = -(-self.gpus // self.gpus_per_node)
+        far = phase.pattern.distance if phase.pattern.shape == "exchange" else 0
+        apart = nodes if phase.pattern.shape == "everyone" else far
+        loads = (
+            switch.taper * self.jobs * (1.0 if apart >= switch.nodes else 1 / switch.nodes)
+            for switch in self.switches
+            if nodes > switch.nodes
+        )
+        return max([1.0, *loads])
 
     def phase_time(self, phase: Phase) -> float:
         """Return the seconds of all steps of *phase*."""

@@ -14,7 +14,7 @@ architectures," Commun. ACM 52(4), 2009; A. Lavin, S. Gray, "Fast algorithms for
 CVPR 2016, for Winograd. The efficiencies are calibrated, see ``hardware_profiles/kernels``.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from lbsim.errors import InputError
@@ -63,7 +63,9 @@ class ComputeTimes:
 
     def scaled(self, factor: float) -> "ComputeTimes":
         """Return the times of a machine that computes *factor* times as long; the update stays."""
-        gradients = tuple(replace(gradient, ready=gradient.ready * factor) for gradient in self.gradients)
+        if factor == 1:
+            return self
+        gradients = tuple(GradientTensor(g.name, g.number, g.elements, g.ready * factor) for g in self.gradients)
         return ComputeTimes(
             self.forward * factor, self.backward * factor, self.update, self.input_overhead * factor, gradients
         )

@@ -1,6 +1,7 @@
 """What can be bought: accelerators, links and the clusters made of them."""
 
 import tomllib
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -113,14 +114,27 @@ class SlowPart(Table):
         return range(first, first + self.count * each)
 
 
-def _slow_parts(given: Any) -> Any:
-    """Return what text, as after --set, means: TOML's inline tables."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return tomllib.loads(f"slow = {given}")["slow"]
-    except tomllib.TOMLDecodeError:
-        raise ValueError(f"'{given}' is no list of slow parts; write e.g. [{{gpu = 17, compute = 1.3}}]") from None
+def _tables(what: str, example: str) -> Callable[[Any], Any]:
+    """Return what reads a list of tables from text too, as after --set: TOML's inline tables."""
+
+    def read(given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            return tomllib.loads(f"given = {given}")["given"]
+        except tomllib.TOMLDecodeError:
+            raise ValueError(f"'{given}' is no list of {what}; write e.g. [{example}]") from None
+
+    return read
+
+
+class Switch(Table):
+    """A level of an oversubscribed tree of switches."""
+
+    nodes: int = Field(ge=1)
+    """Below each switch of this level."""
+    taper: float = Field(ge=1, allow_inf_nan=False)
+    """What those nodes can send together over what the switch can pass up: 1 is a full fat tree."""
 
 
 class Cluster(Profile):
@@ -136,11 +150,15 @@ class Cluster(Profile):
     """One NIC's."""
     nics: int = Field(default=1, ge=1)
     """Network ports of a node that an all-reduce uses."""
+    switches: Annotated[tuple[Switch, ...], BeforeValidator(_tables("switches", "{nodes = 16, taper = 2}"))] = ()
+    """Levels of switches between nodes that pass up less than comes in; none where the network is full."""
+    jobs: int = Field(default=1, ge=1)
+    """Jobs, this one among them, that load the switches alike."""
     host: Annotated[Link | None, by_name("links")] = None
     """From a host's memory to one GPU; none when it cannot limit."""
     decode_rate: SamplesPerSecond | None = None
     """What a node's processors decode and augment; none when input does not limit."""
     node_spread: Share = 0.0
     """Standard deviation between nodes of how long they compute, as a share of it; a node keeps its own."""
-    slow: Annotated[tuple[SlowPart, ...], BeforeValidator(_slow_parts)] = ()
+    slow: Annotated[tuple[SlowPart, ...], BeforeValidator(_tables("slow parts", "{gpu = 17, compute = 1.3}"))] = ()
     """GPUs and nodes that are unlike the rest, by number."""

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbsim.all_reduce import ring
+from lbsim import InputError, Scenario, override, predict
+from lbsim.all_reduce import halving_doubling, ring
 from lbsim.collective import Fabric, closed_form, quickest
-from lbsim.hardware import Link
+from lbsim.hardware import Link, Switch
 from lbsim.software import Library, Protocol
 
 LINK = Link(name="nvlink, say", source="made up", latency=1e-6, bandwidth=1e10)
@@ -52,3 +53,53 @@ def test_with_protocols_a_larger_message_still_takes_no_less_time(message, facto
 @given(st.floats(0, 1e9))
 def test_another_protocol_never_makes_it_slower(message):
     assert seconds(message, fabric(protocols=(EAGER,))) <= seconds(message, fabric())
+
+
+def tapered(nodes, taper, jobs=1, ring_of=64):
+    library = Library(name="free", source="made up", per_collective=0.0, per_step=0.0)
+    switches = (Switch(nodes=nodes, taper=taper),)
+    return Fabric(ring_of, 1, LINK, LINK, 1, library, 1, switches, jobs)
+
+
+def test_partners_under_another_switch_share_its_uplinks():
+    """Halving and doubling over 64 nodes, 16 to a switch: partners 16 and 32 apart cross, those nearer do not."""
+    full, half = (halving_doubling.all_reduce(64e6, over) for over in (tapered(16, 1), tapered(16, 2)))
+    times = {
+        phase.message: (tapered(16, 1).phase_time(phase), tapered(16, 2).phase_time(phase)) for phase in half.phases
+    }
+    assert full == half
+    for message, (wide, narrow) in times.items():
+        crossing = message <= 64e6 / 32  # the fifth and sixth halving are between partners 16 and 32 apart
+        assert narrow == pytest.approx(1e-6 + (2 if crossing else 1) * message / 1e10)
+        assert wide == pytest.approx(1e-6 + message / 1e10)
+
+
+def test_a_ring_laid_node_after_node_does_not_notice_the_taper():
+    message = 64e6
+    assert seconds(message, tapered(16, 8)) == pytest.approx(seconds(message, tapered(16, 1)))
+
+
+def test_switches_that_the_job_fits_under_do_not_matter():
+    collective = halving_doubling.all_reduce(1e6, tapered(64, 8))
+    assert closed_form(collective, tapered(64, 8)) == closed_form(collective, tapered(64, 1))
+
+
+def test_another_job_on_the_switches_takes_as_much_again():
+    collective = halving_doubling.all_reduce(1e8, tapered(16, 2))
+    one, two, tapered_twice = (
+        closed_form(collective, over) for over in (tapered(16, 2), tapered(16, 2, jobs=2), tapered(16, 4))
+    )
+    assert one < two == pytest.approx(tapered_twice)
+
+
+def test_a_taper_below_one_is_refused():
+    with pytest.raises(InputError, match="taper"):
+        override(Scenario.of(gpus=8), {"cluster.switches": "[{nodes = 16, taper = 0.5}]"})
+
+
+def test_switches_are_stated_in_the_cluster():
+    wide = Scenario.of(gpus=1024, all_reduce="halving-doubling")
+    narrow = override(wide, {"cluster.switches": "[{nodes = 16, taper = 4}]"})
+    assert predict(narrow).step_time > predict(wide).step_time
+    with pytest.raises(InputError, match=r"is no list of switches; write e\.g\. \[\{nodes = 16, taper = 2\}\]"):
+        override(wide, {"cluster.switches": "16 nodes"})

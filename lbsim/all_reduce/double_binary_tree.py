@@ -20,15 +20,27 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     """
     if fabric.gpus == 1:
         return Collective("double-binary-tree", message, ())
-    low, high = 0, _MOST_HALVINGS  # time has one minimum: some of its terms rise with the chunks, the others fall
-    while low < high:
-        middle = (low + high) // 2
-        coarse, fine = (_in_chunks(message, fabric, 2**power) for power in (middle, middle + 1))
-        if closed_form(fine, fabric) < closed_form(coarse, fabric):
-            low = middle + 1
-        else:
-            high = middle
-    return _in_chunks(message, fabric, 2**low)
+    power = _guess(message, fabric)
+    best = _in_chunks(message, fabric, 2**power)
+    for towards in (1, -1):  # time has one minimum: some of its terms rise with the chunks, the others fall
+        while 0 <= power + towards <= _MOST_HALVINGS:
+            other = _in_chunks(message, fabric, 2 ** (power + towards))
+            if closed_form(other, fabric) >= closed_form(best, fabric):
+                break
+            power, best = power + towards, other
+    return best
+
+
+def _guess(message: float, fabric: Fabric) -> int:
+    r"""Return the power of two near the chunks that are quickest on one link: :math:`\sqrt{(d-1) S / (α e B)}`."""
+    across = fabric.gpus > fabric.gpus_per_node
+    link = fabric.inter_node if across else fabric.intra_node
+    filling = fabric.gpus_per_node + math.log2(-(-fabric.gpus // fabric.gpus_per_node))
+    start = fabric.library.per_step + link.latency
+    if not start:
+        return _MOST_HALVINGS
+    chunks = math.sqrt(1 + filling * (link.time(message) - link.latency) / start)
+    return min(_MOST_HALVINGS, round(math.log2(chunks)))
 
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
