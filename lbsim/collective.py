@@ -3,6 +3,7 @@
 Algorithms say what travels; the evaluators, here, in `simulate` and in `clocks`, time it.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -48,6 +49,8 @@ class Phase:
     """Such messages that leave one node at once."""
     nics: int = 1
     """NICs of a node that these flows are spread over."""
+    passes: int = 3
+    """Times that memory is read or written for each byte that comes in: 3 to add it to what is there, 2 to keep it."""
     pattern: Pattern = Pattern()
     """Who waits for whom; unless said, everyone for everyone."""
 
@@ -80,6 +83,8 @@ class Fabric:
     """GPUs of a group, for algorithms that have groups."""
     switches: tuple[Switch, ...] = ()
     jobs: int = 1
+    memory: float = math.inf
+    """Bytes a second of a GPU's memory, for the arithmetic of a reduction."""
 
     @classmethod
     def of(cls, cluster: Cluster, library: Library, gpus: int, group_size: int | None = None) -> "Fabric":
@@ -94,6 +99,7 @@ class Fabric:
             min(gpus, group_size or cluster.gpus_per_node),
             cluster.switches,
             cluster.jobs,
+            cluster.accelerator.memory_bandwidth,
         )
 
     @cached_property
@@ -119,10 +125,13 @@ class Fabric:
         return ("intra_node", "inter_node") if stride < self.gpus_per_node else ("inter_node",)
 
     def step_time(self, phase: Phase) -> float:
-        """Return the seconds of one step of *phase*: the library's cost and the slowest link's time."""
-        library, slowest = self.library, 0.0
+        """Return the seconds of one step of *phase*: the library's cost, and the slowest of links and reduction.
+
+        What comes in is added as it comes, so that arithmetic counts only where memory is slower than the links.
+        """
+        library, slowest = self.library, phase.passes * phase.message / self.memory
         if "intra_node" in phase.links:
-            slowest = self.intra_node.time(phase.message)
+            slowest = max(slowest, self.intra_node.time(phase.message))
         if "inter_node" not in phase.links:
             return slowest + (library.per_step if library.per_step_inside is None else library.per_step_inside)
         crossing = phase.message * phase.flows / phase.nics * self._crowded(phase)

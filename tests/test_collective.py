@@ -1,10 +1,12 @@
 """What a library and its protocols add to the links."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbsim import InputError, Scenario, override, predict
+from lbsim import InputError, Scenario, catalog, override, predict
 from lbsim.all_reduce import halving_doubling, ring
 from lbsim.collective import Fabric, closed_form, quickest
 from lbsim.hardware import Link, Switch
@@ -103,3 +105,29 @@ def test_switches_are_stated_in_the_cluster():
     assert predict(narrow).step_time > predict(wide).step_time
     with pytest.raises(InputError, match=r"is no list of switches; write e\.g\. \[\{nodes = 16, taper = 2\}\]"):
         override(wide, {"cluster.switches": "16 nodes"})
+
+
+def test_a_reduction_counts_where_memory_is_slower_than_the_links():
+    """To add what comes in, memory is read twice and written once; to keep it, read and written."""
+    slow = replace(tapered(1, 1, ring_of=4), memory=1e9)
+    reduce_scatter, all_gather = ring.all_reduce(4e6, slow).phases
+    assert slow.step_time(reduce_scatter) == pytest.approx(3 * 1e6 / 1e9)
+    assert slow.step_time(all_gather) == pytest.approx(2 * 1e6 / 1e9)
+    quick = replace(slow, memory=1e12)
+    assert quick.step_time(reduce_scatter) == quick.step_time(all_gather) == pytest.approx(1e-6 + 1e6 / 1e10)
+
+
+@pytest.mark.parametrize("name", catalog.names("all_reduce"))
+@given(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1, 1e9), st.floats(1, 100))
+def test_more_latency_makes_nothing_quicker(name, nodes, inside, message, factor):
+    algorithm = catalog.module("all_reduce", name).all_reduce
+    over = fabric(nodes * inside, inside, protocols=(EAGER,))
+    late = LINK.model_copy(update={"latency": LINK.latency * factor})
+    later = replace(over, intra_node=late, inter_node=late)
+    first, second = (closed_form(*quickest(message, algorithm, way)) for way in (over, later))
+    assert second >= first * (1 - 1e-12)
+
+
+@given(st.integers(2, 500), st.floats(1, 1e9))
+def test_a_ring_of_more_ranks_is_no_quicker(ranks, message):
+    assert seconds(message, fabric(ranks + 1)) >= seconds(message, fabric(ranks)) * (1 - 1e-12)

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbsim.all_reduce import hierarchical, ring
 from lbsim.collective import Fabric, closed_form
@@ -114,3 +116,12 @@ def test_a_copy_in_and_out_of_the_buffer_is_part_of_the_communication():
     assert simulate(Step(times(), (copied,))).step_time == pytest.approx(
         1 + 2 + closed_form(copied.collective, over) + 0.5 + 0.25
     )
+
+
+@given(st.lists(st.floats(0.01, 3), min_size=1, max_size=6), st.integers(2, 6))
+def test_sharing_neither_makes_nor_loses_bytes(lengths, streams):
+    """A link that always has something to carry is done when it has carried everything, however it was shared."""
+    over = fabric()
+    transfers = tuple(transfer(seconds, 0.0, over) for seconds in lengths)
+    timeline = simulate(Step(times(backward=0.001), transfers), streams)
+    assert timeline.step_time == pytest.approx(1 + sum(lengths) + 0.25)

@@ -50,8 +50,8 @@ def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
     if nodes == 1:
         steps = chunks + inside - 2
         passes = tuple(
-            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), pattern=pattern)
-            for name, pattern in (("reduce", up), ("send", down))
+            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), passes=touched, pattern=pattern)
+            for name, touched, pattern in (("reduce", 3, up), ("send", 2, down))
         )
         return Collective("double-binary-tree", message, passes)
     links, steps = fabric.links(fabric.gpus), chunks + depth - 1
@@ -75,9 +75,10 @@ def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
                     chunk,
                     links,
                     nics=fabric.nics,
+                    passes=2,
                     pattern=Pattern("trees down", nodes, stride=inside),
                 ),
-                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), pattern=down),
+                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), passes=2, pattern=down),
             )
         ),
     )

@@ -29,7 +29,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
                 Phase("reduce", 2 * (inside - 1), message / inside, ("intra_node",), pattern=ring),
                 *between,
                 *reversed(between),
-                Phase("broadcast", 2 * (inside - 1), message / inside, ("intra_node",), pattern=ring),
+                Phase("broadcast", 2 * (inside - 1), message / inside, ("intra_node",), passes=2, pattern=ring),
             )
         ),
     )

@@ -34,7 +34,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
                     between,
                     pattern=Pattern("ring", leaders, stride=group),
                 ),
-                Phase("broadcast", 2 * (group - 1), message / group, inside, pattern=Pattern("ring", group)),
+                Phase("broadcast", 2 * (group - 1), message / group, inside, passes=2, pattern=Pattern("ring", group)),
             )
         ),
     )

@@ -15,7 +15,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     gpus = fabric.gpus
     links = fabric.links(gpus)
     phases = (
-        Phase(name, gpus - 1, message / gpus, links, nics=fabric.nics, pattern=Pattern("ring", gpus))
-        for name in ("reduce-scatter", "all-gather")
+        Phase(name, gpus - 1, message / gpus, links, nics=fabric.nics, passes=passes, pattern=Pattern("ring", gpus))
+        for name, passes in (("reduce-scatter", 3), ("all-gather", 2))
     )
     return Collective("ring", message, running(phases))

@@ -28,6 +28,6 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
             nics=min(fabric.nics, inside),
             pattern=Pattern("ring", nodes, stride=inside, teams=inside),
         ),
-        Phase("all-gather", inside - 1, message / inside, ("intra_node",), pattern=ring),
+        Phase("all-gather", inside - 1, message / inside, ("intra_node",), passes=2, pattern=ring),
     )
     return Collective("two-level", message, running(phases))

@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from lbsim import Scenario, override, predict
 from lbsim.all_reduce import ring
 from lbsim.collective import closed_form
+from lbsim.compute import compute_times
+from lbsim.fusion_search import soonest
 from lbsim.simulate import simulate
 from tests.test_oracles import exposed_step, flat, rows
 
@@ -91,6 +93,16 @@ def stragglers(changes: dict[str, str]) -> Callable[[], Work]:
     return prepare
 
 
+def optimal_fusion() -> Work:
+    """Cut ResNet-50's 161 gradients into buffers that end soonest on a ring over 1,024 ranks."""
+    scenario = Scenario.of(gpus=1024, cluster="mn-1", software="chainer-2017", batch_per_gpu=32)
+    gradients = compute_times(scenario).gradients
+    messages, ready = [2.0 * gradient.elements for gradient in gradients], [gradient.ready for gradient in gradients]
+    link = flat(1024).inter_node
+    start, slope = 2 * 1023 * link.latency, 2 * 1023 / 1024 / link.bandwidth
+    return lambda: soonest(messages, ready, lambda message: start + slope * message)
+
+
 def prediction() -> Work:
     """Predict the default plan on 1,024 GPUs, intervals and memory included."""
     scenario = Scenario.of(gpus=1024, model="resnet50")
@@ -126,6 +138,7 @@ ROWS = {
     "the same, rings, a slow link: every step": Row(
         stragglers({"plan.all_reduce": "ring", "cluster.slow": "[{node = 3, inter_node = 1.5}]"}), 5, repeats=3
     ),
+    "exact optimal fusion of 161 tensors": Row(optimal_fusion, 2e-3),
     "a whole prediction, 1,024 GPUs": Row(prediction, 0.1),
 }
 
