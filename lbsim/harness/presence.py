@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from torch.distributed import Store
+from torch.distributed.distributed_c10d import Store
 
 from lbsim.harness.ranks import Ranks
 

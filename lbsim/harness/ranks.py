@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from lbsim.errors import InputError

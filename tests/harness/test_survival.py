@@ -1,0 +1,104 @@
+"""What a run survives: kills, damage, ranks that die or hang, Ctrl-C. Real processes, real signals."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.harness.launch import column, finish, start, train
+
+ARGUMENTS = ["--data", "digits", "--device", "cpu", "--model", "odd_models:slow", "--batch-per-gpu", 48, "--epochs", 3]
+SAVING = [*ARGUMENTS, "--checkpoint-every", 4, "--rate", 5]
+LIMIT = 40
+
+
+def until(condition, processes, limit=LIMIT):
+    """Wait until *condition*, or until a process has ended."""
+    deadline = time.monotonic() + limit
+    while not condition() and all(process.poll() is None for process in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def steps_done(folder):
+    file = folder / "steps.csv"
+    return file.read_text().count("\n") - 1 if file.exists() else 0
+
+
+def losses(folder):
+    return column(folder, "step"), column(folder, "loss"), column(folder, "validation_loss", "epochs")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_that_is_killed_ends_bitwise_as_one_that_is_not(ranks, tmp_path):
+    codes, said = train(ranks, *SAVING, "--output", tmp_path / "whole")
+    assert codes == [0] * ranks, said
+    moments = random.Random(ranks)
+    killed = tmp_path / "killed"
+    for _ in range(2):
+        processes = start(ranks, *SAVING, "--output", killed)
+        goal = steps_done(killed) + moments.randint(5, 25)
+        until(lambda goal=goal: steps_done(killed) >= goal, processes)
+        time.sleep(moments.random() * 0.05)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        finish(processes)
+    codes, said = train(ranks, *SAVING, "--output", killed)
+    assert codes == [0] * ranks, said
+    assert "going on after step" in said[0]
+    assert losses(killed) == losses(tmp_path / "whole")
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    processes = start(1, *SAVING, "--output", tmp_path)
+    until(lambda: steps_done(tmp_path) >= 6, processes)
+    processes[0].send_signal(signal.SIGINT)
+    codes, said = finish(processes)
+    assert codes == [130]
+    assert "the same command goes on from there" in said[0]
+    saved = max(int(file.stem.rpartition("-")[2]) for file in tmp_path.glob("checkpoint-*.pt"))
+    assert saved == steps_done(tmp_path)
+    codes, said = train(1, *SAVING, "--output", tmp_path)
+    assert codes == [0]
+    assert f"going on after step {saved}" in said[0]
+
+
+def test_other_options_do_not_go_on_from_a_checkpoint(tmp_path):
+    assert train(1, *SAVING, "--steps", 4, "--output", tmp_path)[0] == [0]
+    codes, said = train(1, *SAVING, "--output", tmp_path, "--seed", 1)
+    assert codes == [2]
+    assert "seed = 0, not 1" in said[0]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_rank_that_dies_or_stops_is_named_and_ends_the_others(how, tmp_path):
+    processes = start(2, *SAVING, "--epochs", 300, "--output", tmp_path, "--patience", "4 s")
+    until(lambda: steps_done(tmp_path) >= 3, processes)
+    processes[1].send_signal(how)
+    began = time.monotonic()
+    processes[0].wait(timeout=LIMIT)
+    assert time.monotonic() - began < 15  # the patience, three looks and the farewell, on a busy machine
+    processes[1].kill()
+    codes, said = finish(processes)
+    assert codes[0] == 1
+    assert len(said[0].splitlines()) == 1
+    assert "rank 0 stops: no sign of life from rank 1, last in step" in said[0]
+
+
+def test_a_rank_that_hangs_is_named_by_all(tmp_path):
+    hanging = ["odd_models:hangs" if word == "odd_models:slow" else word for word in SAVING]
+    codes, said = train(2, *hanging, "--output", tmp_path, "--patience", "4 s")
+    assert codes == [1, 1]
+    for rank in (0, 1):
+        assert f"rank {rank} stops: rank 1 hung: no move for 4 s, last in step 4, computing" in said[rank]
+
+
+def test_when_the_rank_that_holds_the_rendezvous_dies_the_other_stops(tmp_path):
+    processes = start(2, *SAVING, "--epochs", 300, "--output", tmp_path, "--patience", "4 s")
+    until(lambda: steps_done(tmp_path) >= 3, processes)
+    processes[0].kill()
+    codes, said = finish(processes)
+    assert codes[1] == 1
+    assert "rank 1 stops: " in said[1]
+    assert "rank 0" in said[1].partition("stops")[2]
