@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-# before torch is imported: its sockets warn of every attempt, and what a user did wrong is to be one line
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# before torch is imported: its sockets print a stack for a peer that is not there, where we print a line
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
 import typer
 from pydantic import ValidationError

@@ -24,8 +24,9 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_used(place, tmp_path):
     content = bytearray(file.read_bytes())
     content[place] ^= 1
     file.write_bytes(content)
-    said = []
+    said: list[str] = []
     state = checkpoint.newest(tmp_path, said.append)
+    assert state is not None
     assert state["step"] == 1
     assert torch.equal(state["weights"], torch.ones(3))
     assert len(said) == 1
@@ -44,7 +45,9 @@ def test_a_shortened_file_is_noticed(length, tmp_path):
 def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path):
     written(tmp_path, [1])
     (tmp_path / "checkpoint-000000002.pt.new").write_bytes(b"lbsim")
-    assert checkpoint.newest(tmp_path, pytest.fail)["step"] == 1
+    state = checkpoint.newest(tmp_path, pytest.fail)
+    assert state is not None
+    assert state["step"] == 1
 
 
 def test_an_empty_folder_has_none(tmp_path):

@@ -14,9 +14,15 @@ from lbsim.harness.optimizers import adapted
 SHARED = ["alexnet", "alexnet-bn", "resnet50", "resnet101", "resnet152", "vgg16"]
 
 
+def size(name):
+    shape = models.input_shape(name)
+    assert shape is not None
+    return shape
+
+
 def on_meta(name):
     with torch.device("meta"):
-        return models.named(name, models.input_shape(name), 1000)
+        return models.named(name, size(name), 1000)
 
 
 def workload(name):
@@ -35,14 +41,14 @@ def in_backward_order(model, shape):
 @pytest.mark.parametrize("name", SHARED)
 def test_forward_flops_are_those_of_the_workload(name):
     with FlopCounterMode(display=False) as counter:
-        on_meta(name)(torch.zeros(1, *models.input_shape(name), device="meta"))
+        on_meta(name)(torch.zeros(1, *size(name), device="meta"))
     assert counter.get_total_flops() == workload(name).forward_flops
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_gradients_become_ready_in_the_order_of_the_workload(name):
     expected = [(tensor.name, tensor.elements, tensor.adapted) for tensor in workload(name).tensors]
-    finished = in_backward_order(on_meta(name), models.input_shape(name))
+    finished = in_backward_order(on_meta(name), size(name))
     found = [(of, parameter.numel(), adapted(parameter)) for of, parameter in finished]
     assert len(found) == len(expected)
     assert by_layer(found) == by_layer(expected)

@@ -7,6 +7,7 @@ import torch
 from lbsim.harness.lars import LARS, lars
 from lbsim.harness.momentum_sgd import MomentumSGD, momentum_sgd
 from lbsim.harness.rmsprop_to_sgd import RMSpropToSGD, rmsprop_share, rmsprop_to_sgd, sgd_share
+from tests.benchmarks.lars import measured, ratio
 
 SHAPES = [(4, 3, 3, 3), (7, 5), (7,), (1, 1)]
 STEPS = 20
@@ -35,7 +36,7 @@ def you(weights, *, decay=0.01, trust=0.02, momentum=0.9):
                 v[:] = momentum * v + rate * trust * norm / (steepness + decay * norm) * (g + decay * w)
             else:
                 v[:] = momentum * v + rate * g
-            w -= v
+            w[:] = w - v
     return weights
 
 
@@ -45,7 +46,7 @@ def goyal(weights, *, decay=0.01, momentum=0.9):
     for rate, step in zip(rates(), gradients(), strict=True):
         for w, g, v in zip(weights, step, velocities, strict=True):
             v[:] = momentum * v + g + decay * w
-            w -= rate * v
+            w[:] = w - rate * v
     return weights
 
 
@@ -57,11 +58,11 @@ def akiba(weights, shares):
         for w, g, m, d in zip(weights, step, moments, changes, strict=True):
             m[:] = 0.99 * m + 0.01 * g**2
             d[:] = 0.9 * d - (sgd + rmsprop / (np.sqrt(m) + 1e-8)) * g
-            w += rate * d
+            w[:] = w + rate * d
     return weights
 
 
-def run(optimizer, parameters, set_group=lambda group, step: None):
+def run(optimizer, parameters, set_group=lambda *_: None):
     for step, (rate, given) in enumerate(zip(rates(), gradients(), strict=True)):
         for group in optimizer.param_groups:
             group["lr"] = torch.tensor(rate, dtype=torch.float64) if step % 2 else rate
@@ -196,3 +197,10 @@ def test_an_optimizer_goes_on_from_its_state(kind):
     after.load_state_dict(before.state_dict())
     run(after, parts)
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+
+
+@pytest.mark.slow
+def test_lars_takes_at_most_half_as_long_again_as_torchs_sgd_and_less_than_a_loop():
+    times = measured(torch.device("cpu"))
+    assert ratio(times) <= 1.5
+    assert ratio(times, other="LARS, a tensor at a time") < 1

@@ -1,10 +1,22 @@
 """Whole runs: that they learn, that n ranks are one, that bad input is one line and exit code 2."""
 
 import pytest
+import torch
 
-from tests.harness.launch import column, finish, free_port, start, train
+from lbsim.harness.__main__ import main
+from lbsim.harness.options import TrainOptions
+from lbsim.harness.ranks import Ranks
+from lbsim.harness.train import train as train_here
+from tests.harness.launch import column, finish, start, train
 
 DIGITS = ["--data", "digits", "--device", "cpu"]
+
+
+def here(folder, **options):
+    """Train in this process, and return what was said."""
+    said: list[str] = []
+    train_here(TrainOptions(data="digits", output=folder, **options), Ranks(0, 1, torch.device("cpu")), said.append)
+    return said
 
 
 def numbers(folder, name, table="steps"):
@@ -20,13 +32,11 @@ def one_line(text):
 @pytest.mark.parametrize(("optimizer", "rate"), [("lars", 20), ("sgd", 0.1), ("rmsprop-to-sgd", 0.1)])
 def test_each_optimizer_learns_the_digits(optimizer, rate, tmp_path):
     """A linear classifier reaches 0.95 on these digits, chance 0.1; ten epochs must come to 0.9."""
-    arguments = ["--model", "cnn", "--batch-per-gpu", 32, "--epochs", 10, "--warm-up", 1, "--output", tmp_path]
-    codes, said = train(1, *DIGITS, *arguments, "--optimizer", optimizer, "--rate", rate)
-    assert codes == [0], said
+    here(tmp_path, model="cnn", epochs=10, warm_up=1, optimizer=optimizer, rate=rate)
     assert numbers(tmp_path, "validation_accuracy", "epochs")[-1] > 0.9
 
 
-@pytest.mark.parametrize("optimizer", ["lars", "sgd"])
+@pytest.mark.parametrize("optimizer", ["lars", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_two_ranks_give_what_one_gives_on_the_same_batch(optimizer, tmp_path):
     losses = []
     for ranks in (1, 2):
@@ -44,26 +54,22 @@ def test_half_precision_ends_where_single_does(precision, tmp_path):
     accuracy = {}
     for chosen in ("fp32", precision):
         folder = tmp_path / chosen
-        arguments = ["--model", "cnn", "--batch-per-gpu", 32, "--epochs", 4, "--warm-up", 1, "--output", folder]
-        codes, said = train(1, *DIGITS, *arguments, "--rate", 20, "--precision", chosen)
-        assert codes == [0], said
+        here(folder, model="cnn", epochs=4, warm_up=1, rate=20, precision=chosen)
         accuracy[chosen] = numbers(folder, "validation_accuracy", "epochs")[-1]
     assert accuracy[precision] == pytest.approx(accuracy["fp32"], abs=0.03)  # 11 of 360 images
 
 
 def test_an_overflow_skips_the_step_halves_the_scale_and_says_so(tmp_path):
-    arguments = ["--model", "odd_models:overflows", "--steps", 6, "--precision", "mixed", "--loss-scale", 1024]
-    codes, said = train(1, *DIGITS, *arguments, "--output", tmp_path)
-    assert codes == [0], said
+    model = "tests.harness.odd_models:overflows"
+    said = here(tmp_path, model=model, steps=6, precision="mixed", loss_scale=1024)
     assert column(tmp_path, "skipped") == ["0", "0", "1", "0", "0", "0"]
     assert numbers(tmp_path, "loss_scale") == [1024, 1024, 512, 512, 512, 512]
-    assert "step 3 skipped: a gradient overflowed; loss scale now 512" in said[0]
+    assert "step 3 skipped: a gradient overflowed; loss scale now 512" in said
 
 
 def test_the_layers_are_watched(tmp_path):
-    arguments = ["--model", "cnn", "--steps", 5, "--watch-every", 2, "--watch-activation", "pool2", "--schedule"]
-    codes, said = train(1, *DIGITS, *arguments, "constant", "--rate", 0.1, "--momentum", 0, "--output", tmp_path)
-    assert codes == [0], said
+    watch = {"watch_every": 2, "watch_activation": "pool2"}
+    here(tmp_path, model="cnn", steps=5, schedule="constant", rate=0.1, momentum=0, **watch)
     assert column(tmp_path, "step", "activations") == ["1", "3", "5"]
     names = column(tmp_path, "layer", "layers")
     ratios = numbers(tmp_path, "update_ratio", "layers")
@@ -91,10 +97,9 @@ def test_the_layers_are_watched(tmp_path):
         (["--patience", "60"], "has no unit"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, said, tmp_path):
-    codes, errors = train(1, "--device", "cpu", "--output", tmp_path, *arguments)
-    assert codes == [2]
-    assert said in one_line(errors[0])
+def test_bad_input_is_one_line_and_exit_code_2(arguments, said, tmp_path, capsys):
+    assert main(["train", "--device", "cpu", "--output", str(tmp_path), *arguments]) == 2
+    assert said in one_line(capsys.readouterr().err)
 
 
 def test_ranks_that_disagree_all_exit_with_2(tmp_path):
@@ -111,10 +116,9 @@ def test_what_is_wrong_on_one_rank_ends_all(tmp_path):
     assert "rank 1: precision" in one_line("".join(said))
 
 
-def test_nobody_at_the_rendezvous_is_one_line(tmp_path, monkeypatch):
+def test_nobody_at_the_rendezvous_is_one_line(tmp_path):
     processes = start(2, *DIGITS, "--model", "mlp", "--output", tmp_path, "--patience", "2 s")
     processes[0].kill()
     codes, said = finish(processes)
     assert codes[1] == 2
     assert "no rendezvous of 2 ranks at 127.0.0.1:" in one_line(said[1])
-    assert free_port()
