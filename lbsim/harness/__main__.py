@@ -58,7 +58,7 @@ def train(
     precision: Annotated[str | None, typer.Option(help="fp32, tf32, mixed or bf16.")] = None,
     loss_scale: Annotated[float | None, typer.Option(help="Of mixed precision, at the start.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    engine: Annotated[str | None, typer.Option(help="What carries the gradients: plain or fused.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What carries the gradients: plain, lbsim or ddp.")] = None,
     communication: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the engine; repeatable.")
     ] = None,

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from pydantic import ValidationError
 from torch import nn
 
 from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.harness import _plain
 
-_MODULES = {"plain": "lbsim.harness._plain", "fused": "lbsim.harness.communication"}
-"""``fused`` sends the buffers that `lbsim.fusion` planned, from hooks."""
+NAMES = ("plain", "lbsim", "ddp")
+"""One all-reduce after backward; the buffers that `lbsim.fusion` planned, from hooks; DistributedDataParallel."""
 
 
 class Engine(Protocol):
@@ -26,19 +27,29 @@ class Engine(Protocol):
         """Let go of hooks and groups."""
 
 
-def engine(name: str, parameters: Sequence[tuple[str, nn.Parameter]], choices: Sequence[str]) -> Engine:
-    """Return the engine *name* over *parameters*, with *choices* of KEY=VALUE for its options."""
-    if name not in _MODULES:
-        raise unknown(name, "the harness's engines", _MODULES)
+def attach(name: str, model: nn.Module, choices: Sequence[str], ranks: int) -> tuple[nn.Module, Engine]:
+    """Return what to run forward, and the engine *name* with *choices* of KEY=VALUE for its options.
+
+    A process alone has nobody to send to, so it always has the plain engine; its options are checked all the same.
+    """
+    if name not in NAMES:
+        raise unknown(name, "the harness's engines", NAMES)
+    pairs = [choice.partition("=") for choice in choices]
+    for key, sign, _ in pairs:
+        if not sign:
+            raise InputError(f"--communication {key}: no '='; write KEY=VALUE")
+    communication: Any = _plain if name == "plain" else _imported(name, "communication")
     try:
-        module = import_module(_MODULES[name])
-    except ModuleNotFoundError:
-        raise InputError(f"--engine {name}: this lbsim has none; use --engine plain") from None
-    for choice in choices:
-        if "=" not in choice:
-            raise InputError(f"--communication {choice}: no '='; write KEY=VALUE")
-    try:
-        options = module.CommunicationOptions(**dict(choice.split("=", 1) for choice in choices))
+        options = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
     except ValidationError as error:
         raise in_one_line(error, "--communication") from None
-    return cast("Engine", module.GradientEngine(parameters, options))
+    if name == "plain" or ranks == 1:
+        return model, _plain.GradientEngine(list(model.named_parameters()), _plain.CommunicationOptions())
+    return cast("tuple[nn.Module, Engine]", _imported(name, "ddp").attach(name, model, options))
+
+
+def _imported(name: str, module: str) -> Any:
+    try:
+        return import_module(f"lbsim.harness.{module}")
+    except ModuleNotFoundError:
+        raise InputError(f"--engine {name}: this lbsim has none; write --engine plain") from None

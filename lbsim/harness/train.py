@@ -17,7 +17,7 @@ from lbsim.errors import InputError
 from lbsim.harness import batch_norm, checkpoint, models, optimizers, precision
 from lbsim.harness import data as data_sets
 from lbsim.harness.data import Data
-from lbsim.harness.engine import engine
+from lbsim.harness.engine import attach
 from lbsim.harness.journal import Journal
 from lbsim.harness.options import TrainOptions
 from lbsim.harness.precision import Masters
@@ -70,7 +70,9 @@ class _Run:
         self.last_step = min(planned, options.steps or planned)
         self.masters = Masters(self.model, options.precision, options.loss_scale)
         self.optimizer = optimizers.build(options, self.masters.named)
-        self.engine = ranks.together(lambda: engine(options.engine, self.masters.working, options.communication))
+        self.forward, self.engine = ranks.together(
+            lambda: attach(options.engine, self.model, options.communication, ranks.size)
+        )
         self.step = self._restored()
         self.journal = ranks.together(self._journal)
         self.epoch_sums = torch.zeros(2, dtype=torch.float64)
@@ -142,7 +144,7 @@ class _Run:
         presence.moved(step, _COMPUTING, "computing")
         masters.forget_gradients()
         self.engine.begin_step()
-        scores = self.model(samples).float()
+        scores = self.forward(samples).float()
         loss = cross_entropy(scores, labels)
         masters.scaled(loss).backward()
         presence.moved(step, _COMMUNICATING, "communicating")
