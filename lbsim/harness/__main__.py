@@ -152,4 +152,7 @@ def _tell(line: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    # at once: torch's communication threads, torn down by an interpreter that ends, now and then abort
+    os._exit(exit_code)
