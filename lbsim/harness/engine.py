@@ -1,0 +1,55 @@
+"""The communication engine by its name: what carries gradients from rank to rank during backward."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from pydantic import ValidationError
+from torch import nn
+
+from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.harness import _plain
+
+NAMES = ("plain", "lbsim", "ddp")
+"""One all-reduce after backward; the buffers that `lbsim.fusion` planned, from hooks; DistributedDataParallel."""
+
+
+class Engine(Protocol):
+    """What `train` asks of an engine."""
+
+    def begin_step(self) -> None:
+        """Get ready; called before backward, whose hooks fire while it runs."""
+
+    def finish_step(self) -> None:
+        """Return when every gradient holds the mean over all ranks."""
+
+    def close(self) -> None:
+        """Let go of hooks and groups."""
+
+
+def attach(name: str, model: nn.Module, choices: Sequence[str], ranks: int) -> tuple[nn.Module, Engine]:
+    """Return what to run forward, and the engine *name* with *choices* of KEY=VALUE for its options.
+
+    A process alone has nobody to send to, so it always has the plain engine; its options are checked all the same.
+    """
+    if name not in NAMES:
+        raise unknown(name, "the harness's engines", NAMES)
+    pairs = [choice.partition("=") for choice in choices]
+    for key, sign, _ in pairs:
+        if not sign:
+            raise InputError(f"--communication {key}: no '='; write KEY=VALUE")
+    communication: Any = _plain if name == "plain" else _imported(name, "communication")
+    try:
+        options = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
+    except ValidationError as error:
+        raise in_one_line(error, "--communication") from None
+    if name == "plain" or ranks == 1:
+        return model, _plain.GradientEngine(list(model.named_parameters()), _plain.CommunicationOptions())
+    return cast("tuple[nn.Module, Engine]", _imported(name, "ddp").attach(name, model, options))
+
+
+def _imported(name: str, module: str) -> Any:
+    try:
+        return import_module(f"lbsim.harness.{module}")
+    except ModuleNotFoundError:
+        raise InputError(f"--engine {name}: this lbsim has none; write --engine plain") from None

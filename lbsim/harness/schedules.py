@@ -1,0 +1,56 @@
+"""Learning rates over the epochs, as the record systems set them; an epoch is a float, so that a step has its own.
+
+Each is written for the number of epochs that its authors trained, and stretched to others in proportion.
+"""
+
+
+def linear_scaling(batch: int, rate_at_256: float = 0.1) -> float:
+    """Return the rate in proportion to the *batch*: Goyal et al., arXiv:1706.02677, section 2.1.
+
+    >>> linear_scaling(8192)
+    3.2
+    """
+    return rate_at_256 * batch / 256
+
+
+def gradual_warm_up(epoch: float, rate: float, *, epochs: float, batch: int, warm_up: float = 5) -> float:
+    """Return Goyal et al.'s rate: a ramp from the small batch's rate, then a tenth at 30, 60 and 80 of 90 epochs.
+
+    *rate* is the one that linear scaling gave. Section 2.2 and 5.1 of arXiv:1706.02677.
+
+    >>> [round(gradual_warm_up(e, 3.2, epochs=90, batch=8192), 6) for e in (0, 2.5, 5, 30, 60, 89)]
+    [0.1, 1.65, 3.2, 0.32, 0.032, 0.0032]
+    """
+    if epoch < warm_up:
+        start = rate * min(1.0, 256 / batch)
+        return start + (rate - start) * epoch / warm_up
+    passed = sum(epoch >= milestone / 90 * epochs for milestone in (30, 60, 80))
+    return float(rate * 0.1**passed)
+
+
+def polynomial_decay(epoch: float, rate: float, *, epochs: float, warm_up: float = 2, power: float = 2) -> float:
+    """Return You et al.'s rate for LARS: a ramp from zero, then a polynomial to zero.
+
+    Arxiv:1708.03888, section 5 and table 3: power 2, a warm-up of 2 to 13 epochs.
+
+    >>> [polynomial_decay(e, 8.0, epochs=100, warm_up=2) for e in (0, 1, 50, 100)]
+    [0.0, 4.0, 2.0, 0.0]
+    """
+    if epoch < warm_up:
+        return rate * epoch / warm_up
+    return float(rate * max(0.0, 1 - epoch / epochs) ** power)
+
+
+def slow_start(epoch: float, rate: float, *, epochs: float) -> float:
+    """Return Akiba et al.'s rate: 0.5, 0.075, 0.01 and 0.001 of it for 40, 30, 15 and 5 of 90 epochs.
+
+    Arxiv:1711.04325, appendix A.2.
+
+    >>> [slow_start(e, 1.0, epochs=90) for e in (0, 39.9, 40, 70, 85)]
+    [0.5, 0.5, 0.075, 0.01, 0.001]
+    """
+    at_90 = epoch / epochs * 90
+    for end, share in ((40, 0.5), (70, 0.075), (85, 0.01)):
+        if at_90 < end:
+            return share * rate
+    return 0.001 * rate

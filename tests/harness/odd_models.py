@@ -1,0 +1,60 @@
+"""Models that misbehave, or that show how the training behaves; for ``--model odd_models:NAME``."""
+
+import os
+import time
+
+from torch import nn
+
+
+class Slow(nn.Module):
+    """Dropout and batch norm, at a pace at which a test can kill it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 10)
+        )
+
+    def forward(self, images):
+        if self.training:
+            time.sleep(0.01)
+        return self.layers(images)
+
+
+class Hangs(Slow):
+    """Rank 1 hangs in its fifth step."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, images):
+        self.steps += self.training
+        if self.steps == 5 and os.environ["RANK"] == "1":
+            time.sleep(1000)
+        return super().forward(images)
+
+
+class Overflows(Slow):
+    """Logits that are large enough for a scaled gradient to overflow fp16, in the third step."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, images):
+        self.steps += self.training
+        scores = super().forward(images)
+        return scores + (scores - scores.detach()) * 1e6 if self.steps == 3 else scores
+
+
+def slow():
+    return Slow()
+
+
+def hangs():
+    return Hangs()
+
+
+def overflows():
+    return Overflows()

@@ -1,0 +1,135 @@
+"""What a run survives: kills, damage, ranks that die or hang, Ctrl-C. Real processes, real signals."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.harness.launch import column, environment, finish, free_port, start, train
+
+ARGUMENTS = ["--data", "digits", "--device", "cpu", "--model", "odd_models:slow", "--batch-per-gpu", 48, "--epochs", 3]
+SAVING = [*ARGUMENTS, "--checkpoint-every", 4, "--rate", 5]
+LIMIT = 40
+
+
+def until(condition, processes, limit=LIMIT):
+    """Wait until *condition*, or until a process has ended."""
+    deadline = time.monotonic() + limit
+    while not condition() and all(process.poll() is None for process in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def steps_done(folder):
+    file = folder / "steps.csv"
+    return file.read_text().count("\n") - 1 if file.exists() else 0
+
+
+def losses(folder):
+    return column(folder, "step"), column(folder, "loss"), column(folder, "validation_loss", "epochs")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_that_is_killed_ends_bitwise_as_one_that_is_not(ranks, tmp_path):
+    codes, said = train(ranks, *SAVING, "--output", tmp_path / "whole")
+    assert codes == [0] * ranks, said
+    moments = random.Random(ranks)
+    killed = tmp_path / "killed"
+    for _ in range(2 if ranks == 1 else 1):
+        processes = start(ranks, *SAVING, "--output", killed)
+        goal = steps_done(killed) + moments.randint(5, 25)
+        until(lambda goal=goal: steps_done(killed) >= goal, processes)
+        time.sleep(moments.random() * 0.05)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        finish(processes)
+    codes, said = train(ranks, *SAVING, "--output", killed)
+    assert codes == [0] * ranks, said
+    assert "going on after step" in said[0]
+    assert losses(killed) == losses(tmp_path / "whole")
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
+    processes = start(1, *SAVING, "--output", tmp_path)
+    until(lambda: steps_done(tmp_path) >= 6, processes)
+    processes[0].send_signal(signal.SIGINT)
+    codes, said = finish(processes)
+    assert codes == [130]
+    assert "the same command goes on from there" in said[0]
+    saved = max(int(file.stem.rpartition("-")[2]) for file in tmp_path.glob("checkpoint-*.pt"))
+    assert saved == steps_done(tmp_path)
+    codes, said = train(1, *SAVING, "--output", tmp_path)
+    assert codes == [0]
+    assert f"going on after step {saved}" in said[0]
+
+
+def test_other_options_do_not_go_on_from_a_checkpoint(tmp_path):
+    assert train(1, *SAVING, "--steps", 4, "--output", tmp_path)[0] == [0]
+    codes, said = train(1, *SAVING, "--output", tmp_path, "--seed", 1)
+    assert codes == [2]
+    assert "seed = 0, not 1" in said[0]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+def test_a_rank_that_dies_or_stops_is_named_and_ends_the_others(how, tmp_path):
+    processes = start(2, *SAVING, "--epochs", 300, "--output", tmp_path, "--patience", "3 s")
+    until(lambda: steps_done(tmp_path) >= 3, processes)
+    processes[1].send_signal(how)
+    began = time.monotonic()
+    processes[0].wait(timeout=LIMIT)
+    assert time.monotonic() - began < 15  # the patience, three looks and the farewell, on a busy machine
+    processes[1].kill()
+    codes, said = finish(processes)
+    assert codes[0] == 1
+    assert len(said[0].splitlines()) == 1
+    assert "rank 0 stops: no sign of life from rank 1, last in step" in said[0]
+
+
+def test_a_rank_that_hangs_is_named_by_all(tmp_path):
+    hanging = ["odd_models:hangs" if word == "odd_models:slow" else word for word in SAVING]
+    codes, said = train(2, *hanging, "--output", tmp_path, "--patience", "3 s")
+    assert codes == [1, 1]
+    for rank in (0, 1):
+        assert f"rank {rank} stops: rank 1 hung: no move for 3 s, last in step 4, computing" in said[rank]
+
+
+def test_when_the_rank_that_holds_the_rendezvous_dies_the_other_stops(tmp_path):
+    processes = start(2, *SAVING, "--epochs", 300, "--output", tmp_path, "--patience", "3 s")
+    until(lambda: steps_done(tmp_path) >= 3, processes)
+    processes[0].kill()
+    codes, said = finish(processes)
+    assert codes[1] == 1
+    assert "rank 1 stops: " in said[1]
+    assert "rank 0" in said[1].partition("stops")[2]
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it_and_kills_at_random_moments_leave_the_losses_bitwise(tmp_path):
+    """Ten kills of two ranks, without looking where they are."""
+    assert train(2, *SAVING, "--output", tmp_path / "whole")[0] == [0, 0]
+    killed, moments = tmp_path / "killed", random.Random(0)
+    for _ in range(10):
+        processes = start(2, *SAVING, "--output", killed)
+        goal = steps_done(killed) + moments.randint(1, 8)
+        until(lambda goal=goal: steps_done(killed) >= goal, processes)
+        time.sleep(moments.random() * 0.1)
+        processes[moments.randint(0, 1)].kill()
+        for process in processes:
+            process.kill()
+        finish(processes)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    arguments = [str(word) for word in [*SAVING, "--output", killed]]
+    done = subprocess.run([*command, "-m", "lbsim.harness", "train", *arguments], env=environment(), check=False)
+    assert done.returncode == 0
+    assert losses(killed) == losses(tmp_path / "whole")
