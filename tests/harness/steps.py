@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lbsim.errors import InputError
-from lbsim.harness.communication import CommunicationOptions
+from lbsim.harness.communication import DTYPES, CommunicationOptions
 from lbsim.harness.ddp import attach
 from lbsim.harness.process_group import CommunicationError, joined
 
@@ -32,35 +32,54 @@ def model(seed=0, *, unused=False):
     return Net(unused)
 
 
-def batch(ranks, scale=1.0):
+def batch(ranks):
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(ranks, BATCH, 20, generator=generator) * scale
+    return torch.randn(ranks, BATCH, 20, generator=generator)
 
 
 def loss(net, x):
     return net(x).square().mean()
 
 
+def each_ranks_gradients(net, x, boost):
+    """Return, parameter by parameter, the gradients that the ranks make of their own batches; zero for none."""
+    parameters = list(net.parameters())
+    ranks = [torch.autograd.grad(loss(net, own) * boost, parameters, allow_unused=True) for own in x]
+    return [
+        torch.stack([torch.zeros_like(p) if g is None else g for g in grads]) for p, *grads in zip(parameters, *ranks)
+    ]
+
+
 def errors(place, case):
-    """Return the largest error of any gradient, relative to the largest gradient of its tensor, of one case."""
+    """Return the largest error of one case, relative to the largest gradient of a tensor and to what rounding allows.
+
+    The bound: each of n gradients is rounded once, and the n-1 additions round once each, n u Σ|g|/n in all to first
+    order, and below the normal numbers by half the smallest one each time.
+    """
     case = dict(case)
-    engine, unused, scale = case.pop("engine", "lbsim"), case.pop("unused", False), case.pop("scale", 1.0)
+    engine, unused, peak = case.pop("engine", "lbsim"), case.pop("unused", False), case.pop("peak", None)
     passes = case.pop("passes", 1)
-    alone, net = model(unused=unused), model(unused=unused)
-    x = batch(place.ranks, scale)
-    loss(alone, x.flatten(0, 1)).backward()
+    dtype = DTYPES[case.get("precision", "fp32")]
+    net, x = model(unused=unused), batch(place.ranks)
+    boost = 1.0 if peak is None else peak / max(float(g.abs().max()) for g in each_ranks_gradients(net, x, 1.0))
+    all_gradients = each_ranks_gradients(net, x, boost)
     forward, communication = attach(engine, net, CommunicationOptions.of(**case))
-    worst = 0.0
+    worst = {"error": 0.0, "of_bound": 0.0, "largest": max(float(g.abs().max()) for g in all_gradients)}
     for _ in range(2):
         net.zero_grad()
         for number in range(passes):
             if number == passes - 1:
                 communication.begin_step()
-            (loss(forward, x[place.rank]) / passes).backward()
+            (loss(forward, x[place.rank]) * boost / passes).backward()
         communication.finish_step()
-        for mine, right in zip(net.parameters(), alone.parameters(), strict=True):
-            expected = torch.zeros_like(right) if right.grad is None else right.grad
-            worst = max(worst, float((mine.grad - expected).abs().max() / expected.abs().max().clamp_min(1e-12)))
+        for mine, gradients in zip(net.parameters(), all_gradients, strict=True):
+            difference = (mine.grad - gradients.double().mean(0)).abs()
+            unit = torch.finfo(dtype).eps / 2
+            smallest = torch.finfo(dtype).smallest_normal * unit
+            bound = place.ranks * (1.01 * unit * gradients.abs().mean(0) + smallest)
+            scale = gradients.mean(0).abs().max().clamp_min(1e-12)
+            worst["error"] = max(worst["error"], float((difference / scale).max()))
+            worst["of_bound"] = max(worst["of_bound"], float((difference / bound).max()))
     communication.close()
     return worst
 
@@ -73,7 +92,7 @@ def main(what):
             time.sleep(what["timeout"] + 6)
             os._exit(1)
         for case in what["cases"]:
-            print(errors(place, case), flush=True)
+            print(json.dumps(errors(place, case)), flush=True)
 
 
 if __name__ == "__main__":
