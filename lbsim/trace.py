@@ -83,7 +83,7 @@ class Buffer(Table):
     all_reduce: Text
     """The algorithm that carried it; ``backend`` is the communication library's own choice."""
     ready: Time
-    """Seconds after the rank's step began, as the next two: when the engine was free to send it."""
+    """Seconds after the rank's step began, as the next two: when its last gradient was there."""
     sent: Time
     """When it was packed and given to the first collective."""
     received: Time
@@ -103,7 +103,7 @@ class RankTimeline(Table):
     began: float = Field(ge=0, allow_inf_nan=False)
     """Seconds since 1970 by the rank's own clock."""
     marks: dict[str, Time] = Field(default_factory=dict)
-    """Seconds after it began when other parts of the step ended: ``forward``, ``backward``, ``all_reduce``, ``step``."""
+    """Seconds after it began when parts of the step ended: ``forward``, ``backward``, ``all_reduce``, ``step``."""
     gradients: tuple[Gradient, ...] = ()
     """In the order in which the plan sends them."""
     buffers: tuple[Buffer, ...] = ()

@@ -1,1 +1,1 @@
-"""The companion harness: real large-batch training on real processes, and the measurements that lbsim is calibrated on."""
+"""The companion harness: real large-batch training on real processes, measured for lbsim's calibration."""

@@ -133,7 +133,9 @@ class TwoLevel:
         others = [member for member in range(self.multiple) if member != me]
         inbox = [torch.empty_like(shares[me]) for _ in others]
         works = [dist.isend(shares[other], self._first + other, group=self._group) for other in others]
-        works += [dist.irecv(box, self._first + other, group=self._group) for box, other in zip(inbox, others, strict=True)]
+        works += [
+            dist.irecv(box, self._first + other, group=self._group) for box, other in zip(inbox, others, strict=True)
+        ]
         for work in works:
             if work is not None:
                 work.wait()

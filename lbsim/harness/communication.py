@@ -36,6 +36,10 @@ def _known(given: str) -> str:
     return given
 
 
+def _parts(given: object) -> object:
+    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
+
+
 class CommunicationOptions(Table):
     """How gradients travel. ``CommunicationOptions.of`` makes one of what a user wrote."""
 
@@ -46,7 +50,7 @@ class CommunicationOptions(Table):
     """Buffers of at least this much go by the backend's own algorithm in a hybrid all-reduce."""
     fusion: Fusion = "threshold"
     fusion_threshold: Bytes = 25 * 2.0**20
-    fusion_split: tuple[int, ...] = ()
+    fusion_split: Annotated[tuple[int, ...], BeforeValidator(_parts)] = ()
     """Gradient tensors, counted from the input and from 1, after which buffers are cut."""
     precision: Precision = "fp32"
     """Of the gradients that travel. They are divided by the ranks first, so that their sum stays in range."""
@@ -87,6 +91,8 @@ class Engine(Protocol):
 
     note: str
     """What a reader of its measurements must know; mostly nothing."""
+    recorder: StepRecorder | None
+    """Keeps each step's timeline, if there is one."""
 
     def begin_step(self) -> None:
         """Say that the next backward pass makes the gradients of a step."""
@@ -214,7 +220,9 @@ class GradientEngine:
         self._planned = fusion_buffers(self._parameters, self._options, ranks(), order)
         named = dict(self._parameters)
         dtype, multiple = DTYPES[self._options.precision], self._all_reduce.multiple
-        self._buffers = [_flat([named[t] for t in b.tensors], b, dtype, multiple, self._all_reduce) for b in self._planned]
+        self._buffers = [
+            _flat([named[t] for t in b.tensors], b, dtype, multiple, self._all_reduce) for b in self._planned
+        ]
         self._shipments = [buffer.shipment for buffer in self._buffers]
         place = {name: number for number, buffer in enumerate(self._planned) for name in buffer.tensors}
         self._place = [place[name] for name, _ in self._parameters]

@@ -1,6 +1,7 @@
 """The same step through torch's DistributedDataParallel with its own communication hooks: the ecosystem's reference."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,11 +11,11 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from lbsim.errors import InputError
-from lbsim.harness.communication import CommunicationOptions, Engine, GradientEngine, check_agreement
+from lbsim.harness.communication import DTYPES, CommunicationOptions, Engine, GradientEngine, check_agreement
 from lbsim.harness.process_group import ranks
 from lbsim.harness.recorder import Shipment, StepRecorder
 
-Hook = Callable[[Any, dist.GradBucket], "torch.futures.Future[torch.Tensor]"]
+Hook = Callable[[Any, Any], "torch.futures.Future[torch.Tensor]"]
 
 ENGINES = ("lbsim", "ddp")
 _HOOKS: dict[str, Hook] = {
@@ -51,20 +52,17 @@ class DdpEngine:
         self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         check_agreement(self._parameters, options)
         self.recorder = recorder
-        self._hooks = []
-        self.module: nn.Module = model
-        if recorder:
-            self._hooks = [
-                parameter.register_hook(lambda _, index=index: recorder.gradient(index))
-                for index, (_, parameter) in enumerate(self._parameters)
-            ]
-        if ranks() > 1:
-            self.module = self._parallel(model, options)
+        self._shipments: list[Shipment] = []
+        self._hooks = [
+            parameter.register_hook(partial(self._on_ready, index))
+            for index, (_, parameter) in enumerate(self._parameters)
+        ]
+        self.module = self._parallel(model, options) if ranks() > 1 else model
 
     def begin_step(self) -> None:
         """Start recording, if anything does."""
+        self._shipments = []
         if self.recorder:
-            self._shipments: list[Shipment] = []
             self.recorder.begin(self._shipments)
 
     def finish_step(self) -> None:
@@ -77,23 +75,26 @@ class DdpEngine:
         for hook in self._hooks:
             hook.remove()
 
+    def _on_ready(self, index: int, _: torch.Tensor) -> None:
+        if self.recorder:
+            self.recorder.gradient(index)
+
     def _parallel(self, model: nn.Module, options: CommunicationOptions) -> DistributedDataParallel:
         cap = 1e6 if options.fusion == "one-buffer" else options.fusion_threshold / _MIB
         parallel = DistributedDataParallel(model, bucket_cap_mb=cap, gradient_as_bucket_view=True)
-        hook = _HOOKS[options.precision]
-        names = {id(parameter): name for name, parameter in self._parameters}
-        element = 4 if options.precision == "fp32" else 2
-        parallel.register_comm_hook(None, self._recorded(hook, names, element) if self.recorder else hook)
+        parallel.register_comm_hook(None, self._recorded(_HOOKS[options.precision], DTYPES[options.precision].itemsize))
         return parallel
 
-    def _recorded(self, hook: Hook, names: dict[int, str], element: int) -> Hook:
-        def recorded(state: Any, bucket: dist.GradBucket) -> "torch.futures.Future[torch.Tensor]":
+    def _recorded(self, hook: Hook, element: int) -> Hook:
+        """Return *hook* with marks before it and after its all-reduce, in steps that are recorded."""
+        names = {id(parameter): name for name, parameter in self._parameters}
+
+        def recorded(state: Any, bucket: Any) -> "torch.futures.Future[torch.Tensor]":
             recorder, index = self.recorder, len(self._shipments)
-            tensors = tuple(names[id(parameter)] for parameter in bucket.parameters())
-            message = float(bucket.buffer().numel() * element)
-            self._shipments.append(Shipment(tensors, message, "backend"))
             if recorder is None:
                 return hook(state, bucket)
+            tensors = tuple(names[id(parameter)] for parameter in bucket.parameters())
+            self._shipments.append(Shipment(tensors, float(bucket.buffer().numel() * element), "backend"))
             recorder.buffer(index, "ready")
             recorder.buffer(index, "sent")
 
@@ -103,7 +104,7 @@ class DdpEngine:
 
             return hook(state, bucket).then(received)
 
-        recorded.__annotations__["bucket"] = dist.GradBucket  # DDP checks these two
+        recorded.__annotations__["bucket"] = vars(dist)["GradBucket"]  # DDP checks these two
         recorded.__annotations__["return"] = torch.futures.Future[torch.Tensor]
         return recorded
 

@@ -95,7 +95,9 @@ def _place(on_gpu: bool) -> Place:  # noqa: FBT001
     try:
         place = {name: int(os.environ.get(name, default)) for name, default in _ALONE.items()}
     except ValueError as error:
-        raise RendezvousError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers, as torchrun sets them: {error}") from None
+        raise RendezvousError(
+            f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers, as torchrun sets them: {error}"
+        ) from None
     if not on_gpu:
         return Place(place["RANK"], place["WORLD_SIZE"], torch.device("cpu"))
     if place["LOCAL_RANK"] >= torch.cuda.device_count():

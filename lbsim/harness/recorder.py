@@ -53,7 +53,7 @@ class DeviceClock:
         """Return the seconds from *start* to *end*, waiting for both."""
         start.synchronize()
         end.synchronize()
-        return start.elapsed_time(end) / 1e3
+        return float(start.elapsed_time(end)) / 1e3
 
 
 def clock(device: torch.device) -> Clock:

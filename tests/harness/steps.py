@@ -46,7 +46,8 @@ def each_ranks_gradients(net, x, boost):
     parameters = list(net.parameters())
     ranks = [torch.autograd.grad(loss(net, own) * boost, parameters, allow_unused=True) for own in x]
     return [
-        torch.stack([torch.zeros_like(p) if g is None else g for g in grads]) for p, *grads in zip(parameters, *ranks)
+        torch.stack([torch.zeros_like(p) if g is None else g for g in grads])
+        for p, *grads in zip(parameters, *ranks, strict=True)
     ]
 
 

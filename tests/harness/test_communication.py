@@ -14,7 +14,7 @@ from tests.harness import steps
 from tests.harness.ranks import run
 
 STEPS = Path(steps.__file__)
-FUSIONS = {
+FUSIONS: dict[str, dict[str, object]] = {
     "none": {},
     "one-buffer": {},
     "threshold": {"fusion_threshold": "2 kB"},
@@ -125,7 +125,7 @@ def test_a_rank_that_never_comes_ends_the_rendezvous_with_one_line():
 
 def test_buffers_are_the_ones_that_fusion_plans():
     named = list(steps.model().named_parameters())
-    options = CommunicationOptions.of(**FUSIONS["split"], fusion="split")
+    options = CommunicationOptions.of(fusion="split", **FUSIONS["split"])
     assert [buffer.tensors for buffer in fusion_buffers(named, options, 2)] == [
         ("third.bias", "third.weight"),
         ("second.bias", "second.weight"),
