@@ -92,6 +92,11 @@ def main(what):
         if what.get("hangs") == place.rank:
             time.sleep(what["timeout"] + 6)
             os._exit(1)
+        for case in what.get("faults", []):
+            try:
+                errors(place, case)
+            except InputError as error:
+                print(error, flush=True)
         for case in what["cases"]:
             print(json.dumps(errors(place, case)), flush=True)
 

@@ -32,6 +32,34 @@ def said(ended):
     return [[json.loads(line) for line in one.out.splitlines()] for one in ended]
 
 
+OF_FOUR: dict[str, list[dict[str, object]]] = {
+    "groups": [{"all_reduce": name, "group_size": k} for name in ("hierarchical", "two-level") for k in (1, 2, 4)],
+    "half": [
+        {"all_reduce": name, "precision": precision, "group_size": 2}
+        for name in collectives.NAMES
+        for precision in ("fp16", "bf16")
+    ],
+    "large": [{"precision": "fp16", "peak": 40_000.0}],
+    "odd": [
+        {"unused": True, "fusion": "none"},
+        {"unused": True, "overlap": False},
+        {"unused": True, "order": "measured", "fusion": "threshold", "fusion_threshold": "2 kB"},
+        {"passes": 3, "fusion": "none"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def of_four():
+    """Return what each rank of four said of each kind of case, all run by the same processes."""
+    everyones = said(run(4, STEPS, {"cases": [case for cases in OF_FOUR.values() for case in cases]}))
+    ends = list(itertools.accumulate(len(cases) for cases in OF_FOUR.values()))
+    return {
+        kind: [answers[end - len(OF_FOUR[kind]) : end] for answers in everyones]
+        for kind, end in zip(OF_FOUR, ends, strict=True)
+    }
+
+
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_ranks_get_the_one_process_mean_by_every_algorithm_fusion_and_overlap(ranks):
     cases = [
@@ -46,39 +74,27 @@ def test_ranks_get_the_one_process_mean_by_every_algorithm_fusion_and_overlap(ra
             assert answer["error"] < 1e-5, case
 
 
-def test_every_split_of_four_ranks_into_groups_gives_the_mean():
-    cases = [{"all_reduce": name, "group_size": size} for name in ("hierarchical", "two-level") for size in (1, 2, 4)]
-    for answers in said(run(4, STEPS, {"cases": cases})):
+def test_every_split_of_four_ranks_into_groups_gives_the_mean(of_four):
+    for answers in of_four["groups"]:
         assert max(answer["error"] for answer in answers) < 1e-5
 
 
-def test_half_precision_stays_within_its_rounding_bound():
-    cases = [
-        {"all_reduce": name, "precision": precision, "group_size": 2}
-        for name in collectives.NAMES
-        for precision in ("fp16", "bf16")
-    ]
-    for answers in said(run(4, STEPS, {"cases": cases})):
-        for case, answer in zip(cases, answers, strict=True):
+def test_half_precision_stays_within_its_rounding_bound(of_four):
+    for answers in of_four["half"]:
+        for case, answer in zip(OF_FOUR["half"], answers, strict=True):
             assert answer["of_bound"] <= 1.0, case
             assert answer["error"] > 1e-6, case  # it really travelled in half precision
 
 
-def test_gradients_whose_sum_overflows_fp16_arrive_whole():
-    (first, *_) = said(run(4, STEPS, {"cases": [{"precision": "fp16", "peak": 40_000.0}]}))
-    assert first[0]["largest"] == pytest.approx(40_000, rel=1e-3)  # four times this is beyond 65,504
-    assert first[0]["of_bound"] <= 1.0
+def test_gradients_whose_sum_overflows_fp16_arrive_whole(of_four):
+    (answer,) = of_four["large"][0]
+    assert answer["largest"] == pytest.approx(40_000, rel=1e-3)  # four times this is beyond 65,504
+    assert answer["of_bound"] <= 1.0
 
 
-def test_unused_parameters_added_batches_and_a_measured_order_give_the_mean():
-    cases = [
-        {"unused": True, "fusion": "none"},
-        {"unused": True, "overlap": False},
-        {"unused": True, "order": "measured", "fusion": "threshold", "fusion_threshold": "2 kB"},
-        {"passes": 3, "fusion": "none"},
-    ]
-    for answers in said(run(3, STEPS, {"cases": cases})):
-        assert [answer["error"] < 1e-5 for answer in answers] == [True] * len(cases)
+def test_unused_parameters_added_batches_and_a_measured_order_give_the_mean(of_four):
+    for answers in of_four["odd"]:
+        assert [answer["error"] < 1e-5 for answer in answers] == [True] * len(OF_FOUR["odd"])
 
 
 def test_distributed_data_parallel_gives_the_same_mean():
@@ -89,32 +105,32 @@ def test_distributed_data_parallel_gives_the_same_mean():
         assert answers[2]["of_bound"] <= 1.0
 
 
-@pytest.mark.parametrize(
-    ("fault", "told"),
-    [
-        ({"all_reduce": "hierarchical", "group_size": 2}, "group_size: 2 does not divide 3 ranks; use one of 1, 3"),
-        ({"all_reduce": "two-level", "group_size": 7}, "group_size: 7 does not divide 3 ranks"),
-        ({"engine": "ddp", "fusion": "none"}, "--engine ddp has no 'none'"),
-    ],
-)
-def test_options_that_do_not_fit_end_every_rank_with_one_line(fault, told):
-    for ended in run(3, STEPS, {"cases": [fault]}):
-        assert ended.code == 2
-        (line,) = ended.err.splitlines()
-        assert told in line
+def test_what_ranks_cannot_run_or_disagree_about_is_said_by_all_of_them():
+    cases: list[dict[str, object]] = [
+        {"all_reduce": "hierarchical", "group_size": 2},
+        {"all_reduce": "two-level", "group_size": 7},
+        {"engine": "ddp", "fusion": "none"},
+        {"unused": False},
+    ]
+    told = [
+        "group_size: 2 does not divide 3 ranks; use one of 1, 3",
+        "group_size: 7 does not divide 3 ranks",
+        "--engine ddp has no 'none'",
+        "ranks disagree on the plan: parameters is '6 tensors",
+    ]
+    others = {1: {"faults": [*cases[:-1], {"unused": True}]}}
+    for ended in run(3, STEPS, {"cases": [], "faults": cases}, per_rank=others):
+        assert ended.code == 0, ended.err
+        for line, expected in zip(ended.out.splitlines(), told, strict=True):
+            assert expected in line
 
 
-def test_ranks_that_disagree_all_say_so_and_end():
+def test_ranks_that_disagree_all_end_with_code_2_and_one_line():
     other = {1: {"cases": [{"fusion_threshold": "2 MiB"}]}}
     for ended in run(3, STEPS, {"cases": [{"fusion_threshold": "1 MiB"}]}, per_rank=other):
         assert ended.code == 2
         (line,) = ended.err.splitlines()
         assert "fusion_threshold is 1048576.0 on rank 0 and 2097152.0 on rank 1" in line
-
-
-def test_ranks_with_other_models_all_say_so_and_end():
-    for ended in run(2, STEPS, {"cases": [{}]}, per_rank={1: {"cases": [{"unused": True}]}}):
-        assert (ended.code, "parameters is '6 tensors" in ended.err) == (2, True)
 
 
 def test_a_rank_that_never_comes_ends_the_rendezvous_with_one_line():
