@@ -35,6 +35,8 @@ class Evidence(Table):
     cpu: Text
     cpus: int = Field(ge=1)
     """That the process may run on."""
+    load: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Processes that ran or waited for a processor, over the minute before: well above 0, others were at work."""
     threads: int = Field(ge=1)
     """That one process computes with."""
     python: Text

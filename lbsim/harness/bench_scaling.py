@@ -63,6 +63,7 @@ def measure(
     progress: Callable[[], None],
 ) -> Trace:
     """Return the timelines of *steps* steps on all ranks, and how long each rank's were, end to end."""
+    stands_on = evidence(place)  # before it adds to the load
     work, recorder = _prepare(place, request, options)
     for number in range(warm_up + steps):
         recording = recorder if number >= warm_up else None
@@ -74,7 +75,7 @@ def measure(
     timelines = [timeline for each in gathered(recorder.timelines()) for timeline in each]
     return Trace(
         measured="scaling",
-        evidence=evidence(place),
+        evidence=stands_on,
         gpus=place.ranks,
         settings=request.settings | _settings(options) | {"steps": steps, "warm_up": warm_up, "note": note},
         observations=tuple(_observations(timelines, place.ranks)),

@@ -41,6 +41,7 @@ def measure(
         raise InputError("bench step is of one process; for several write bench scaling")
     for precision in precisions:
         require_precision(precision, place.device)
+    stands_on = evidence(place)  # before it adds to the load
     observations: list[Observation] = []
     timelines: list[RankTimeline] = []
     for precision, batch in product(precisions, batches):
@@ -55,7 +56,7 @@ def measure(
     shared: dict[str, Setting] = {"model": model, "input": "x".join(map(str, shape)), "optimizer": "sgd, foreach"}
     return Trace(
         measured="step",
-        evidence=evidence(place),
+        evidence=stands_on,
         gpus=1,
         settings=shared | {"repeats": repeats, "warm_up": warm_up},
         observations=tuple(observations),

@@ -26,6 +26,7 @@ def evidence(place: Place) -> Evidence:
         host=socket.gethostname(),
         cpu=_cpu(),
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         torch=torch.__version__,
