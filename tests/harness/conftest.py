@@ -1,3 +1,0 @@
-import pytest
-
-pytest.importorskip("torch", reason="the harness needs torch: pip install lbsim[harness]")
