@@ -1,9 +1,7 @@
-import time
 from statistics import median
 
 import pytest
 import torch
-from torch import nn
 
 from lbsim.errors import InputError
 from lbsim.harness import bench, bench_all_reduce
@@ -12,7 +10,7 @@ from lbsim.harness.communication import CommunicationOptions, GradientEngine
 from lbsim.harness.recorder import StepRecorder, clock
 from lbsim.harness.replay import Replay
 from lbsim.trace import Evidence, Gradient, RankTimeline, Trace, read_trace, write_trace
-from tests.harness import nets
+from tests.harness import nets, recording
 from tests.harness.ranks import launch
 
 BENCH = ["-m", "lbsim.harness.bench"]
@@ -195,26 +193,6 @@ def test_bus_bandwidth_is_what_nccl_tests_prints():
     assert (algorithm, bus) == ("8.000", "14.000")
 
 
-def step_times(rounds, net, x):
-    """Return the seconds of steps without and with a recorder, by turns."""
-    parameters = list(net.named_parameters())
-    recorder = StepRecorder(0, clock(CPU), [(name, p.numel()) for name, p in parameters])
-    engine = GradientEngine(parameters, CommunicationOptions(fusion="none"))
-    without: list[float] = []
-    recorded: list[float] = []
-    for number in range(2 * rounds + 4):
-        engine.recorder = recorder if number % 2 else None
-        start = time.perf_counter()
-        engine.begin_step()
-        nn.functional.mse_loss(net(x), x).backward()
-        engine.finish_step()
-        (recorded if number % 2 else without).append(time.perf_counter() - start)
-    engine.close()
-    return without[2:], recorded[2:]
-
-
 @pytest.mark.slow
 def test_recording_costs_at_most_2_percent_of_a_step():
-    without, recorded = step_times(60, nets.deep(), torch.randn(128, 512))
-    ratios = [with_ / bare for bare, with_ in zip(without, recorded, strict=True)]
-    assert median(ratios) <= 1.02  # side by side, one of each in turn
+    assert median(recording.ratios(60)) <= 1.02
