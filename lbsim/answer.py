@@ -1,11 +1,19 @@
 """What is answered, as JSON: the keys that scripts, cases and later runs rely on."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lbsim import __version__
 from lbsim.metrics import Prediction
+from lbsim.timing import Timing
 from lbsim.validate import Accuracy, Result, Validation
+
+if TYPE_CHECKING:
+    from lbsim.ranks import RankRuns
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Shares of the steps of which the longest is told."""
 
 
 def of_prediction(prediction: Prediction) -> dict[str, Any]:
@@ -26,6 +34,48 @@ def of_prediction(prediction: Prediction) -> dict[str, Any]:
         "scenario": prediction.scenario.model_dump(mode="json"),
         "lbsim": __version__,
     }
+
+
+def of_ranks(runs: "RankRuns") -> dict[str, Any]:
+    """Return the distribution of step time in seconds, every step of it, and who was slowest in how many steps."""
+    return {
+        "steps": len(runs.step_times),
+        "seed": runs.seed,
+        "mean": runs.mean,
+        "standard_deviation": runs.spread,
+        "quantiles": {f"{share:g}": runs.quantile(share) for share in QUANTILES},
+        "slowest": [{"gpu": rank, "steps": steps} for rank, steps in runs.most_often_slowest()],
+        "step_times": list(runs.step_times),
+    }
+
+
+def of_timing(timing: Timing, done: Sequence[float] = ()) -> dict[str, Any]:
+    """Return *timing* in bytes and seconds, phase by phase, and when each rank is *done* if that was asked."""
+    return {
+        "algorithm": timing.collective.algorithm,
+        "gpus": timing.fabric.gpus,
+        "message": timing.message,
+        "time": timing.time,
+        "algorithmic_bandwidth": timing.algorithmic_bandwidth,
+        "bus_bandwidth": timing.bus_bandwidth,
+        "phases": [
+            {
+                "name": phase.name,
+                "steps": phase.steps,
+                "message": phase.message,
+                "links": list(phase.links),
+                "time": timing.fabric.phase_time(phase),
+            }
+            for phase in timing.collective.phases
+        ],
+        **({"done": list(done)} if done else {}),
+        "lbsim": __version__,
+    }
+
+
+def of_sweep(timings: Iterable[Timing]) -> dict[str, Any]:
+    """Return each timing of a sweep over sizes."""
+    return {"sweep": [of_timing(timing) for timing in timings], "lbsim": __version__}
 
 
 def of_validation(validation: Validation) -> dict[str, Any]:

@@ -1,16 +1,37 @@
 """A collective as data: which phases it runs.
 
-Algorithms say what travels; the evaluators, here and in `simulate`, time it.
+Algorithms say what travels; the evaluators, here, in `simulate` and in `clocks`, time it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from lbsim.hardware import Cluster, Link
-from lbsim.software import Library
+from lbsim.software import Library, Protocol
 
+Algorithm = Callable[[float, "Fabric"], "Collective"]
+"""Returns the collective of so many bytes on a fabric, as ``all_reduce`` of each file in ``lbsim/all_reduce`` does."""
 LinkName = Literal["intra_node", "inter_node"]
+
+
+Shape = Literal["everyone", "ring", "exchange", "chain up", "chain down", "trees up", "trees down"]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Who waits for whom in a phase: in each team of GPUs that are *stride* apart, those that *shape* joins."""
+
+    shape: Shape = "everyone"
+    members: int = 0
+    """GPUs of a team; a rank beyond the last GPU is nobody."""
+    stride: int = 1
+    """From one member to the next."""
+    teams: int = 1
+    """Teams that interleave in one stride."""
+    distance: int = 1
+    """In an exchange, from one member to its partner."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,8 @@ class Phase:
     """Such messages that leave one node at once."""
     nics: int = 1
     """NICs of a node that these flows are spread over."""
+    pattern: Pattern = Pattern()
+    """Who waits for whom; unless said, everyone for everyone."""
 
     @property
     def sent(self) -> float:
@@ -69,6 +92,22 @@ class Fabric:
             min(gpus, group_size or cluster.gpus_per_node),
         )
 
+    @cached_property
+    def protocols(self) -> tuple["Fabric", ...]:
+        """The fabric as each protocol of its library uses it, the library's own first."""
+        usable = (way for way in self.library.protocols if self.intra_node.name.startswith(way.only_over))
+        return (self, *(self._by(way) for way in usable))
+
+    def _by(self, way: Protocol) -> "Fabric":
+        costs = {name: getattr(way, name) for name in ("per_collective", "per_step", "per_step_inside")}
+        slower = (
+            link.model_copy(update={"efficiency": link.efficiency * way.efficiency})
+            for link in (self.intra_node, self.inter_node)
+        )
+        intra, inter = slower
+        library = self.library.model_copy(update=costs | {"protocols": ()})
+        return replace(self, intra_node=intra, inter_node=inter, library=library)
+
     def links(self, ring: int, stride: int = 1) -> tuple[LinkName, ...]:
         """Return what a ring of *ring* GPUs, each *stride* after the one before, crosses."""
         if ring * stride <= self.gpus_per_node:
@@ -81,7 +120,11 @@ class Fabric:
             "intra_node": self.intra_node.time(phase.message),
             "inter_node": self.inter_node.time(phase.message * phase.flows / phase.nics),
         }
-        return self.library.per_step + max(times[link] for link in phase.links)
+        return self._own_step(phase) + max(times[link] for link in phase.links)
+
+    def _own_step(self, phase: Phase) -> float:
+        inside = self.library.per_step_inside
+        return self.library.per_step if inside is None or "inter_node" in phase.links else inside
 
     def phase_time(self, phase: Phase) -> float:
         """Return the seconds of all steps of *phase*."""
@@ -93,6 +136,12 @@ def closed_form(collective: Collective, fabric: Fabric) -> float:
     if not collective.phases:
         return 0.0
     return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
+
+
+def quickest(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
+    """Return the collective of *message* bytes by the library's quickest protocol, and the fabric as that uses it."""
+    ways = ((algorithm(message, way), way) for way in fabric.protocols)
+    return min(ways, key=lambda way: closed_form(*way))
 
 
 def running(phases: Iterable[Phase]) -> tuple[Phase, ...]:

@@ -1,11 +1,12 @@
 """What can be bought: accelerators, links and the clusters made of them."""
 
-from typing import Annotated, ClassVar, Literal
+import tomllib
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from lbsim.profile import Profile, Table, by_name
-from lbsim.units import Bytes, BytesPerSecond, Efficiency, Factor, FlopsPerSecond, SamplesPerSecond, Seconds
+from lbsim.units import Bytes, BytesPerSecond, Efficiency, Factor, FlopsPerSecond, SamplesPerSecond, Seconds, Share
 
 Precision = Literal["fp32", "tf32", "mixed", "bf16"]
 """Of compute. ``mixed`` is fp16 forward, backward and gradients with fp32 master weights."""
@@ -44,6 +45,8 @@ class Accelerator(Profile):
     launch_overhead: Seconds = 0.0
     """What the device itself adds to each kernel."""
     speed: Speed = Speed()
+    fitted_rates: int = Field(default=0, ge=0)
+    """Published rates of this device that its speed was fitted to; with none it is as its architecture's others."""
 
 
 class Link(Profile):
@@ -74,6 +77,51 @@ class Link(Profile):
         """
         return self.latency + message / (self.efficiency * self.bandwidth)
 
+    def slowed(self, factor: float) -> "Link":
+        """Return a link on which every message takes *factor* times as long."""
+        return self.model_copy(update={"latency": self.latency * factor, "bandwidth": self.bandwidth / factor})
+
+
+class SlowPart(Table):
+    """One GPU, or nodes, unlike the rest: a part that fails slowly, or another card or network.
+
+    Factors say how many times as long it takes; 1 is as the rest, less than 1 quicker.
+    """
+
+    gpu: int | None = Field(default=None, ge=0)
+    """Counted from 0, nodes filled one after another."""
+    node: int | None = Field(default=None, ge=0)
+    """Counted from 0."""
+    count: int = Field(default=1, ge=1)
+    """GPUs or nodes that are so, from this one on."""
+    compute: Factor = 1.0
+    """Of its forward and backward."""
+    intra_node: Factor = 1.0
+    """Of what its links inside the node carry."""
+    inter_node: Factor = 1.0
+    """Of what its links between nodes carry; in a flat ring only a node's first and last GPU use them."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "SlowPart":
+        if (self.gpu is None) == (self.node is None):
+            raise ValueError("a slow part is a gpu or a node; write e.g. {gpu = 17, compute = 1.3}")
+        return self
+
+    def gpus(self, gpus_per_node: int) -> range:
+        """Return the GPUs that are meant."""
+        first, each = (self.gpu, 1) if self.gpu is not None else ((self.node or 0) * gpus_per_node, gpus_per_node)
+        return range(first, first + self.count * each)
+
+
+def _slow_parts(given: Any) -> Any:
+    """Return what text, as after --set, means: TOML's inline tables."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return tomllib.loads(f"slow = {given}")["slow"]
+    except tomllib.TOMLDecodeError:
+        raise ValueError(f"'{given}' is no list of slow parts; write e.g. [{{gpu = 17, compute = 1.3}}]") from None
+
 
 class Cluster(Profile):
     """Equal nodes of equal accelerators, a link inside each node and a link between nodes."""
@@ -92,3 +140,7 @@ class Cluster(Profile):
     """From a host's memory to one GPU; none when it cannot limit."""
     decode_rate: SamplesPerSecond | None = None
     """What a node's processors decode and augment; none when input does not limit."""
+    node_spread: Share = 0.0
+    """Standard deviation between nodes of how long they compute, as a share of it; a node keeps its own."""
+    slow: Annotated[tuple[SlowPart, ...], BeforeValidator(_slow_parts)] = ()
+    """GPUs and nodes that are unlike the rest, by number."""

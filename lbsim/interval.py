@@ -57,13 +57,21 @@ def _rate(name: str, low: float, value: float, high: float) -> Range:
 def _compute(scenario: Scenario, known: Residuals) -> tuple[float, str]:
     plan, anchor = scenario.plan, scenario.anchor
     if anchor is not None:
-        same = anchor.batch_per_gpu in {None, plan.batch_per_gpu} and anchor.precision in {None, plan.precision}
-        if same:
-            return known.anchored, "anchored on a measured throughput of the same batch and precision"
-        return known.anchored_elsewhere, "anchored on a measured throughput of another batch or precision"
-    cores = arithmetic_class(scenario.cluster.accelerator, plan)
-    width: float = getattr(known, cores)
-    return width, "not calibrated on this system; an --anchor, one measured throughput, narrows it most"
+        if anchor.precision not in {None, plan.precision}:
+            return known.anchored_precision, "anchored on a measured throughput at another precision"
+        if anchor.batch_per_gpu not in {None, plan.batch_per_gpu}:
+            return known.anchored_batch, "anchored on a measured throughput with another batch"
+        return known.anchored, "anchored on a measured throughput with the same batch and precision"
+    card, software = scenario.cluster.accelerator, scenario.software
+    parts, unseen = [known.model], []
+    if not software.fitted_rates:
+        parts, unseen = [*parts, known.software], [software.name]
+    if not card.fitted_rates:
+        parts, unseen = [*parts, known.card], [*unseen, card.name]
+    cores = arithmetic_class(card, plan)
+    why = f"no rate of {' or of '.join(unseen)} was in the fit" if unseen else "not calibrated on this system"
+    width = math.hypot(*(getattr(part, cores) for part in parts))
+    return width, f"{why}; an --anchor, one measured throughput, narrows it most"
 
 
 def _scaling(scenario: Scenario, known: Residuals) -> float:

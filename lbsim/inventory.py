@@ -163,10 +163,18 @@ def _table(kind: str, name: str, folders: Folders) -> dict[str, Any]:
 def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     for key, value in table.items():
         if not isinstance(value, dict):
-            # a JSON string, number, true, false or array of these is a TOML one too
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{key} = {_inline(value)}"
     for key, value in table.items():
         if isinstance(value, dict) and value:
             yield ""
             yield f"[{'.'.join((*path, key))}]"
             yield from _toml(value, (*path, key))
+
+
+def _inline(value: Any) -> str:
+    """Return *value* on one line; a JSON string, number, true, false or array of these is a TOML one too."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_inline(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)

@@ -9,7 +9,7 @@ from lbsim.hardware import Precision
 from lbsim.profile import Table
 from lbsim.units import Bytes, Seconds
 
-Fusion = Literal["none", "one-buffer", "threshold", "split"]
+Fusion = Literal["none", "one-buffer", "threshold", "ddp", "horovod", "split", "mg-wfbp", "optimal"]
 Optimizer = Literal["sgd", "lars", "adam", "lamb"]
 
 
@@ -41,6 +41,12 @@ class Plan(Table):
     fusion: Fusion = "threshold"
     fusion_threshold: Bytes = 25 * 2.0**20
     """A fusion buffer is sent as soon as it holds this much."""
+    fusion_first: Bytes = 2.0**20
+    """With ``fusion = "ddp"``: what the first buffer is sent at."""
+    fusion_cycle: Seconds = 1e-3
+    """With ``fusion = "horovod"``: how often the coordinator looks for what is ready."""
+    fusion_negotiation: Seconds = 0.0
+    """With ``fusion = "horovod"``: to hear each rank before a buffer is sent."""
     fusion_split: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = ()
     """With ``fusion = "split"``: gradient tensors, counted from the input and from 1, after which buffers are cut."""
     overlap: bool = True
@@ -51,6 +57,8 @@ class Plan(Table):
     """Whether time to train includes a pass over the validation set after each epoch."""
     startup: Seconds = 0.0
     """Time before the first step that time to train includes."""
+    seed: int = Field(default=0, ge=0)
+    """Of what is drawn by chance when ranks are simulated one by one."""
 
     @model_validator(mode="after")
     def _split_says_where(self) -> "Plan":

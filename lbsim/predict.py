@@ -1,26 +1,12 @@
 """The whole of lbsim on one page: hardware, model, software and plan go in, a prediction comes out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from lbsim.catalog import module
-from lbsim.collective import Fabric
-from lbsim.compute import ComputeTimes, compute_times, memory_rate
-from lbsim.errors import InputError
-from lbsim.fusion import FusionBuffer, fuse
+from lbsim.anchor import anchored
+from lbsim.compute import compute_times
 from lbsim.interval import interval
 from lbsim.memory import check_fits
 from lbsim.metrics import Prediction, breakdown, training_time
-from lbsim.scenario import Anchor, Scenario
-from lbsim.simulate import Step, Transfer, simulate
-from lbsim.stragglers import slowdown
-from lbsim.timeline import Timeline
-from lbsim.units import SAMPLE_RATE
-
-_SMALLEST_SCALE = 1e-6
-_PRECISION = 1e-12
-_MOST_ITERATIONS = 100
+from lbsim.play import play
+from lbsim.scenario import Scenario
 
 
 def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
@@ -34,9 +20,10 @@ def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
     True
     """
     needed = check_fits(scenario)
-    scale = anchored(scenario)
-    times = compute_times(scenario).scaled(scale)
-    run, node, alone = (_run(scenario, times, gpus) for gpus in _scales(scenario))
+    times = compute_times(scenario)
+    scale = anchored(scenario, times)
+    times = times.scaled(scale)
+    run, node, alone = (play(scenario, times, gpus) for gpus in _scales(scenario))
     plan, update = scenario.plan, times.update
     step_time = run.timeline.step_time
     values = {
@@ -60,109 +47,7 @@ def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
     )
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One step on so many GPUs."""
-
-    timeline: Timeline
-    transfers: tuple[Transfer, ...]
-    stretch: float
-
-
 def _scales(scenario: Scenario) -> tuple[int, int, int]:
     """Return the GPUs asked for, those of a node among them, and one."""
     gpus = scenario.plan.gpus
     return gpus, min(gpus, scenario.cluster.gpus_per_node), 1
-
-
-def _run(scenario: Scenario, times: ComputeTimes, gpus: int) -> _Run:
-    """Play a step of *scenario* on *gpus* GPUs that compute for *times*."""
-    plan, software, cluster = scenario.plan, scenario.software, scenario.cluster
-    stretch = slowdown(software.straggler_spread, gpus)
-    slowest = times.scaled(1 + stretch)
-    group = plan.group_size if gpus == plan.gpus else None
-    fabric = Fabric.of(cluster, software.library, gpus, group)
-    step = Step(
-        times=slowest,
-        transfers=_transfers(scenario, fuse(slowest.gradients, plan), fabric) if gpus > 1 else (),
-        overlap=plan.overlap,
-        overlap_slowdown=software.overlap_slowdown,
-        overhead=software.step_overhead if gpus > 1 else 0.0,
-        input_time=_input_time(scenario, fabric.gpus_per_node),
-    )
-    return _Run(simulate(step, fabric), step.transfers, stretch)
-
-
-def _transfers(scenario: Scenario, buffers: tuple[FusionBuffer, ...], fabric: Fabric) -> tuple[Transfer, ...]:
-    """Give each buffer the collective that the plan names, and the time to copy gradients in and out."""
-    all_reduce = module("all_reduce", scenario.plan.all_reduce).all_reduce
-    copied = 2 * scenario.software.fusion_copies  # each copy reads and writes
-    rate = memory_rate(scenario.cluster.accelerator, scenario.software)
-    return tuple(
-        Transfer(buffer, all_reduce(buffer.message, fabric), copied * buffer.message / rate) for buffer in buffers
-    )
-
-
-def _input_time(scenario: Scenario, gpus_in_node: int) -> float:
-    """Return the seconds in which a node decodes a step's samples and its hosts copy them to the GPUs."""
-    cluster, batch = scenario.cluster, scenario.plan.batch_per_gpu
-    decode = batch * gpus_in_node / cluster.decode_rate if cluster.decode_rate else 0.0
-    copy = cluster.host.time(batch * scenario.workload.input_bytes) if cluster.host else 0.0
-    return max(decode, copy)
-
-
-def anchored(scenario: Scenario) -> float:
-    """Return the factor on compute with which the scenario's anchor comes out as it was measured; 1 without one.
-
-    InputError if no compute is quick enough for it.
-    """
-    anchor = scenario.anchor
-    if anchor is None:
-        return 1.0
-    there = _at_anchor(scenario, anchor)
-    times = compute_times(there)
-    measured = there.plan.batch / anchor.throughput
-
-    def excess(scale: float) -> float:
-        return _run(there, times.scaled(scale), anchor.gpus).timeline.step_time - measured
-
-    return _root(excess, anchor)
-
-
-def _at_anchor(scenario: Scenario, anchor: Anchor) -> Scenario:
-    """Return *scenario* as it was when the anchor was measured."""
-    changes: dict[str, Any] = {
-        "gpus": anchor.gpus,
-        "group_size": scenario.plan.group_size if _grouped(scenario, anchor) else None,
-    }
-    changes |= {"batch_per_gpu": anchor.batch_per_gpu} if anchor.batch_per_gpu else {}
-    changes |= {"precision": anchor.precision} if anchor.precision else {}
-    plan = scenario.plan.model_copy(update=changes)
-    return scenario.model_copy(update={"plan": plan, "anchor": None})
-
-
-def _grouped(scenario: Scenario, anchor: Anchor) -> bool:
-    return scenario.plan.group_size is not None and anchor.gpus % scenario.plan.group_size == 0
-
-
-def _root(excess: Callable[[float], float], anchor: Anchor) -> float:
-    """Return where *excess*, which rises, is zero: by the secant through its ends, halved where that is slow."""
-    low, high = _SMALLEST_SCALE, 1.0
-    if excess(low) > 0:
-        raise InputError(
-            f"anchor.throughput: {SAMPLE_RATE.short(anchor.throughput)} on {anchor.gpus} GPU is more than "
-            "communication and update alone allow; was it measured on more GPUs, or another batch? set anchor.gpus"
-        )
-    while excess(high) < 0:
-        low, high = high, 2 * high
-    below, above = excess(low), excess(high)
-    for _ in range(_MOST_ITERATIONS):
-        middle = low - below * (high - low) / (above - below)
-        value = excess(middle)
-        if abs(value) < _PRECISION or high - low < _PRECISION:
-            return middle
-        if value < 0:
-            low, below, above = middle, value, above / 2
-        else:
-            high, above, below = middle, value, below / 2
-    return middle

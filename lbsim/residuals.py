@@ -2,8 +2,16 @@
 
 from typing import ClassVar
 
-from lbsim.profile import Profile
+from lbsim.profile import Profile, Table
 from lbsim.units import Efficiency, Factor, Share
+
+
+class Widths(Table):
+    """Half-widths by class of arithmetic."""
+
+    vector: Factor
+    tf32: Factor
+    tensor: Factor
 
 
 class Residuals(Profile):
@@ -12,14 +20,18 @@ class Residuals(Profile):
     kind: ClassVar[str] = "residuals"
 
     level: Efficiency
-    vector: Factor
-    """One accelerator of a source that the fit had not seen, without tensor cores."""
-    tf32: Factor
-    tensor: Factor
+    model: Widths
+    """One accelerator, a model that the fit had not seen; the batch and the rest are part of it."""
+    software: Widths
+    """A source, and so mostly a software, that the fit had not seen."""
+    card: Widths
+    """A card that the fit had not seen."""
     anchored: Factor
     """The same model, batch and precision as a measured row's."""
-    anchored_elsewhere: Factor
-    """Another batch or precision than the measured row's."""
+    anchored_batch: Factor
+    """The same model and precision, another batch."""
+    anchored_precision: Factor
+    """The same model, another precision."""
     vector_in_node: Factor
     """Scaling from one GPU to several of a node."""
     vector_across_nodes: Factor

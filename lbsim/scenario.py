@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from lbsim import catalog
+from lbsim import catalog, workload_file
 from lbsim.catalog import SHIPPED, Folders
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.hardware import Cluster, Precision
@@ -44,6 +44,7 @@ class Scenario(Table):
 
     cluster: Annotated[Cluster, by_name("clusters")]
     model: str = DEFAULT_MODEL
+    """A file in ``lbsim/workloads``, or the path of a workload file."""
     software: Annotated[Software, by_name("software")]
     plan: Plan
     anchor: Anchor | None = None
@@ -100,15 +101,28 @@ class Scenario(Table):
             defaults = given.get("defaults", {})
         return tables | {"software": given, "plan": dict(defaults) | dict(tables.get("plan", {}))}
 
+    @field_validator("model")
+    @classmethod
+    def _path_from_anywhere(cls, model: str, info: ValidationInfo) -> str:
+        """Make the path of a file, which may be told from the file being read, absolute."""
+        if not workload_file.is_file(model):
+            return model
+        beside = info.context.beside if isinstance(info.context, Folders) else None
+        return str(((beside or Path()) / model).absolute())
+
     @property
     def workload(self) -> Workload:
         """The model's layers."""
         return workload(self.model)
 
 
+def workload(model: str) -> Workload:
+    """Return what *model*, a file in ``lbsim/workloads`` or the path of a workload file, means."""
+    return workload_file.read(Path(model)) if workload_file.is_file(model) else _built(model)
+
+
 @lru_cache
-def workload(name: str) -> Workload:
-    """Return the model that *name*, a file in ``lbsim/workloads``, means."""
+def _built(name: str) -> Workload:
     built = catalog.module("workloads", name).build()
     assert isinstance(built, Workload)
     return built

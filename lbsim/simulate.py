@@ -1,14 +1,14 @@
 """The simpy model of a step: a compute stream, communication streams, and links as resources.
 
 Backward makes gradients ready; each fusion buffer becomes a process that waits for a communication stream, copies
-the gradients in, runs the collective's phases, each of which holds the links it crosses, and copies them out. The
+the gradients in, runs the collective's phases, which share the links they cross fairly, and copies them out. The
 update waits for all of them. A loader prepares the next step's input meanwhile. Steps are played until one repeats
 the one before it: that is the steady state, in which what was prepared ahead no longer flatters.
 """
 
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import simpy
@@ -31,6 +31,8 @@ class Transfer:
 
     buffer: FusionBuffer
     collective: Collective
+    fabric: Fabric
+    """As the protocol that carries it uses it."""
     copy_time: float = 0.0
     """Seconds to copy the gradients into the buffer and out of it, half before and half after."""
 
@@ -65,9 +67,12 @@ class Step:
     """Seconds to prepare one step's input, which overlaps with the step before."""
 
 
-def simulate(step: Step, fabric: Fabric) -> Timeline:
-    """Play steps until one takes as long as the one before it, and return that one."""
-    machine = _Machine(step, fabric)
+def simulate(step: Step, streams: int = 1) -> Timeline:
+    """Play steps until one takes as long as the one before it, and return that one.
+
+    *streams* collectives may be under way at once; their phases share the links that they cross fairly.
+    """
+    machine = _Machine(step, streams)
     machine.environment.process(machine.load())
     machine.environment.run(machine.environment.process(machine.train()))
     start, end = machine.boundaries[-2:]
@@ -80,14 +85,12 @@ def simulate(step: Step, fabric: Fabric) -> Timeline:
 
 
 class _Machine:
-    def __init__(self, step: Step, fabric: Fabric) -> None:
-        self.step, self.fabric = step, fabric
+    def __init__(self, step: Step, streams: int) -> None:
+        self.step = step
         self.environment = simpy.Environment()
-        self.streams = simpy.Resource(self.environment, fabric.library.streams)
-        self.links: dict[LinkName, simpy.Resource] = {
-            "intra_node": simpy.Resource(self.environment),
-            "inter_node": simpy.Resource(self.environment),
-        }
+        self.streams = simpy.Resource(self.environment, streams)
+        self.users: Counter[LinkName] = Counter()
+        self.crowding = self.environment.event()
         self.inputs = simpy.Store(self.environment, capacity=1)
         self.communicating = 0
         self.change = self.environment.event()
@@ -142,30 +145,43 @@ class _Machine:
         self.spans.append(Span("compute", name, start, self.environment.now))
 
     def _send(self, transfer: Transfer) -> Process:
+        if transfer.buffer.delay:
+            yield self.environment.timeout(transfer.buffer.delay)
         with self.streams.request() as stream:
             yield stream
             start = self.environment.now
             self._communicating(+1)
-            collective, library = transfer.collective, self.fabric.library
+            collective, library = transfer.collective, transfer.fabric.library
             yield from self._wait(
                 "library", "pack and start", transfer.copy_time / 2 + library.per_collective * bool(collective.phases)
             )
-            for links, phases in groupby(collective.phases, key=lambda phase: phase.links):
-                yield from self._hold(links, phases)
+            for phase in collective.phases:
+                yield from self._share(phase, transfer.fabric.phase_time(phase))
             yield from self._wait("library", "unpack", transfer.copy_time / 2)
             self._communicating(-1)
             name = f"{transfer.algorithm}, {len(transfer.tensors)} tensors"
             self.spans.append(Span("communication", name, start, self.environment.now))
 
-    def _hold(self, links: Iterable[LinkName], phases: Iterable[Phase]) -> Process:
-        """Run *phases* on *links*, which are asked for in a fixed order so that none waits in a circle."""
-        requests = [self.links[link].request() for link in links]
-        for request in requests:
-            yield request
-        for phase in phases:
-            yield from self._wait("links", phase.name, self.fabric.phase_time(phase))
-        for request in requests:
-            request.resource.release(request)
+    def _share(self, phase: Phase, seconds: float) -> Process:
+        """Run a phase that takes *seconds* alone, and as many times longer as phases share its busiest link."""
+        if self.streams.capacity == 1:
+            yield from self._wait("links", phase.name, seconds)
+            return
+        start = self.environment.now
+        self._crowd(phase.links, +1)
+        while seconds > 0:
+            crowd = max(self.users[link] for link in phase.links)
+            began, end = self.environment.now, self.environment.timeout(seconds * crowd)
+            yield end | self.crowding
+            seconds = 0.0 if end.processed else max(0.0, seconds - (self.environment.now - began) / crowd)
+        self._crowd(phase.links, -1)
+        self.spans.append(Span("links", phase.name, start, self.environment.now))
+
+    def _crowd(self, links: Iterable[LinkName], change: int) -> None:
+        for link in links:
+            self.users[link] += change
+        self.crowding.succeed()
+        self.crowding = self.environment.event()
 
     def _wait(self, stream: str, name: str, seconds: float) -> Process:
         if seconds > 0:

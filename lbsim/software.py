@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from lbsim.hardware import Speed
-from lbsim.profile import Profile, by_name
+from lbsim.profile import Profile, Table, by_name
 from lbsim.units import Bytes, Efficiency, Exponent, Factor, Seconds, Share
 
 
@@ -39,15 +39,38 @@ class Kernels(Profile):
     """Power of the padding by which narrow convolutions are slower."""
 
 
+class Protocol(Table):
+    """One way in which a library moves messages, such as NCCL's LL: quick to start, or near the links' bandwidth."""
+
+    per_collective: Seconds
+    """To start a collective."""
+    per_step: Seconds
+    """To each step of a collective that crosses nodes, and to others unless *per_step_inside* says so."""
+    per_step_inside: Seconds | None = None
+    """To each step that stays inside a node."""
+    efficiency: Efficiency = 1.0
+    """Share of what the links reach."""
+    only_over: str = ""
+    """What the name of the link inside a node must start with for the protocol to be used."""
+
+
 class Library(Profile):
-    """A communication library: what it adds to the links' own times."""
+    """A communication library: what it adds to the links' own times.
+
+    It has one protocol of its own, and may have others, each used for the messages for which it is the quickest: so
+    its efficiency is a curve in the message's size.
+    """
 
     kind: ClassVar[str] = "libraries"
 
     per_collective: Seconds
     """To start a collective."""
     per_step: Seconds
-    """To each step of a collective."""
+    """To each step of a collective that crosses nodes, and to others unless *per_step_inside* says so."""
+    per_step_inside: Seconds | None = None
+    """To each step that stays inside a node."""
+    protocols: tuple[Protocol, ...] = ()
+    """Others than the one that the fields above describe."""
     streams: int = Field(default=1, ge=1)
     """Collectives that may be under way at once."""
 
@@ -61,6 +84,8 @@ class Software(Profile):
     library: Annotated[Library, by_name("libraries")]
     speed: Speed = Speed()
     """The framework's own, on top of its kernels'."""
+    fitted_rates: int = Field(default=0, ge=0)
+    """Published rates with this software that its speed and kernel time were fitted to."""
     kernel_time: Seconds
     """What the framework adds to each kernel."""
     fused: bool

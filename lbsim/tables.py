@@ -1,25 +1,37 @@
 """Answers as tables that people read: 80 columns wide, without boxes, without colour."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from lbsim import __version__
+from lbsim.answer import QUANTILES
+from lbsim.comparison import Comparison, Difference
 from lbsim.inventory import Entry, describe
 from lbsim.metrics import Prediction, Range
 from lbsim.scenario import Scenario
-from lbsim.units import DATA, SAMPLE_RATE, TIME, Dimension
+from lbsim.timing import Timing
+from lbsim.units import DATA, DATA_RATE, SAMPLE_RATE, TIME, Dimension
 from lbsim.validate import Accuracy, Result, Validation
+
+if TYPE_CHECKING:
+    from lbsim.ranks import RankRuns
+
+_FP32 = 4
+"""Bytes of a number, as nccl-tests counts them unless told otherwise."""
 
 
 def of_prediction(prediction: Prediction) -> RenderableType:
     """Return *prediction* with what was assumed, the answer and its interval, where the time goes, and memory."""
     scenario = prediction.scenario
-    title = f"{scenario.model} on {_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name} (lbsim {__version__})"
+    where = f"{_count(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name}"
+    title = f"{Path(scenario.model).name} on {where} (lbsim {__version__})"
     return Group(
         Text(title, style="bold"),
         _heading("Assumed"),
@@ -31,6 +43,57 @@ def of_prediction(prediction: Prediction) -> RenderableType:
         _breakdown(prediction),
         _heading("Memory of a GPU"),
         _memory(prediction),
+    )
+
+
+def of_ranks(runs: "RankRuns") -> RenderableType:
+    """Return the distribution of step time, and who was slowest most often."""
+    steps = len(runs.step_times)
+    rows = [(f"{share:.0%} of steps within", TIME.short(runs.quantile(share))) for share in QUANTILES]
+    mean = f"{TIME.short(runs.mean)}, standard deviation {TIME.short(runs.spread, 2)}"
+    slowest = ", ".join(f"GPU {rank} in {_count(times, 'step')}" for rank, times in runs.most_often_slowest(3))
+    heading = f"{_count(steps, 'step')} rank by rank, seed {runs.seed}"
+    return Group(_heading(heading), _pairs([("mean", mean), *rows[1:], ("slowest", slowest or "none: all alike")]))
+
+
+def of_timing(timing: Timing, done: Sequence[float] = ()) -> RenderableType:
+    """Return one all-reduce and its phases; *done* is when each rank is, where that was asked."""
+    rows = [
+        ("time", TIME.short(timing.time)),
+        ("algorithmic bandwidth", DATA_RATE.short(timing.algorithmic_bandwidth)),
+        ("bus bandwidth", DATA_RATE.short(timing.bus_bandwidth)),
+    ]
+    rows += (
+        [("rank by rank", f"first done after {TIME.short(min(done))}, last {TIME.short(max(done))}")] if done else []
+    )
+    title = f"{timing.collective.algorithm} all-reduce of {DATA.short(timing.message)} over {timing.fabric.gpus:,} GPUs"
+    return Group(Text(title, style="bold"), _pairs(rows), _heading("Phases"), _phases(timing))
+
+
+def of_sweep(timings: Iterable[Timing]) -> RenderableType:
+    """Return the columns that nccl-tests prints; it reads as its output does, in fp32 and summed."""
+    lines = [
+        f"#{'':53}out-of-place",
+        f"#{'size':>12}{'count':>14}{'type':>8}{'redop':>8}{'root':>6}{'time':>11}{'algbw':>9}{'busbw':>9}",
+        f"#{'(B)':>12}{'(elements)':>14}{'':22}{'(us)':>11}{'(GB/s)':>9}{'(GB/s)':>9}",
+    ]
+    for timing in timings:
+        size, rate = round(timing.message), timing.algorithmic_bandwidth / DATA_RATE.units["GB/s"]
+        bus = timing.bus_bandwidth / DATA_RATE.units["GB/s"]
+        what = f"{size:>13}{size // _FP32:>14}{'float':>8}{'sum':>8}{'-1':>6}"
+        lines.append(f"{what}{timing.time / TIME.units['us']:>11.2f}{rate:>9.2f}{bus:>9.2f}")
+    return Text("\n".join(lines))
+
+
+def of_comparison(comparison: Comparison, names: tuple[str, str]) -> RenderableType:
+    """Return each difference in what was asked of two scenarios, and each in what is answered."""
+    first, second = (Path(name).name for name in names)
+    return Group(
+        Text(f"{first} against {second} (lbsim {__version__})", style="bold"),
+        _heading("Asked"),
+        _differences(comparison.inputs, first, second),
+        _heading("Answered"),
+        _differences(comparison.outputs, first, second, ratios=True),
     )
 
 
@@ -158,6 +221,18 @@ def _breakdown(prediction: Prediction) -> Table:
     return table
 
 
+def _phases(timing: Timing) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("  name", min_width=26)
+    for name in ("steps", "message", "links", "time"):
+        table.add_column(name, justify="left" if name == "links" else "right")
+    for phase in timing.collective.phases:
+        links = ", ".join(link.replace("_", "-") for link in phase.links)
+        time = TIME.short(timing.fabric.phase_time(phase))
+        table.add_row(f"  {phase.name}", f"{phase.steps:,}", DATA.short(phase.message), links, time)
+    return table
+
+
 def _memory(prediction: Prediction) -> Table:
     memory = prediction.memory
     available = prediction.scenario.cluster.accelerator.memory
@@ -213,3 +288,42 @@ def _in_words(accuracy: Accuracy) -> str:
 
 def _count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+_ASKED = frozenset(Scenario.model_fields)
+_WIDEST = 18
+"""Characters of a value in a comparison; JSON has it whole."""
+
+
+def _differences(differences: Iterable[Difference], *names: str, ratios: bool = False) -> RenderableType:
+    """Return a row a difference, with *ratios* if they say something."""
+    rows = [(row.path, _value(row.path, row.first), _value(row.path, row.second), row.ratio) for row in differences]
+    if not rows:
+        return Text("  no difference")
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("", overflow="fold")
+    for name in (*names, "ratio") if ratios else names:
+        table.add_column(_cut(name), justify="right", no_wrap=True)
+    for path, first, second, ratio in rows:
+        last = ["-" if ratio is None else f"{ratio:.3g}"] if ratios else []
+        table.add_row(f"  {path}", _cut(first), _cut(second), *last)
+    return table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
+def _value(path: str, value: object) -> str:
+    """Return an answer with its unit, and what was asked as it stands."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return Path(value).name if path == "model" else value
+    if not isinstance(value, int | float) or path.partition(".")[0] in _ASKED:
+        return str(value)
+    if path.startswith("memory"):
+        return _number(value, DATA)
+    if "efficiency" in path or path == "interval.level":
+        return _number(value, None)
+    return _number(value, SAMPLE_RATE if "throughput" in path else TIME)

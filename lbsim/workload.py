@@ -90,6 +90,15 @@ _FEW_CHANNELS = 16
 """A group with fewer channels, as in depthwise convolutions, has kernels of its own."""
 
 
+def is_square(kernel: tuple[int, ...], channels: tuple[int, int], groups: int = 1) -> bool:
+    """Return whether Winograd's algorithm serves a convolution of stride 1, by its kernel and its channels in and out.
+
+    >>> is_square((3, 3), (64, 64)), is_square((3, 3), (64, 64), groups=64)
+    (True, False)
+    """
+    return kernel in {(3, 3), (5, 5)} and (groups == 1 or min(channels) // groups >= _FEW_CHANNELS)
+
+
 class Stack:
     """Layers as they are stacked, with the shape that the next one gets.
 
@@ -155,8 +164,7 @@ class Stack:
             moved=float(self.elements + prod(shape)),
             tensors=_weight_and_bias(name, weights, channels if bias else 0),
         )
-        wide = min(inputs, channels) // groups >= _FEW_CHANNELS
-        square = (height, width) in {(3, 3), (5, 5)} and stride == 1 and (groups == 1 or wide)
+        square = stride == 1 and is_square((height, width), (inputs, channels), groups)
         self._append(replace(layer, channels=(inputs // groups, channels // groups), square=square), shape)
 
     def linear(self, name: str, features: int, *, bias: bool = True, tied: bool = False) -> None:

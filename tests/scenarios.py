@@ -20,7 +20,7 @@ def scenarios(draw):
         batch_per_gpu=draw(st.sampled_from([1, 16, 32])),
         precision="fp32",
         all_reduce=draw(st.sampled_from(ALL_REDUCES)),
-        fusion=draw(st.sampled_from(["one-buffer", "threshold", "split"])),
+        fusion=draw(st.sampled_from(["one-buffer", "threshold", "ddp", "split", "horovod"])),
         fusion_split=(10,),
         fusion_threshold=draw(st.floats(min_value=1e6, max_value=1e8)),
         overlap=draw(st.booleans()),

@@ -88,8 +88,9 @@ def test_version_is_the_package_s(lbsim):
 
 def test_help_names_every_precision_and_every_fusion(lbsim):
     _, output, _ = lbsim("predict", "--help")
-    assert "|".join(get_args(Precision)) in output
-    assert "|".join(get_args(Fusion)) in output
+    words = "".join(output.split())  # long choices are broken over lines
+    assert "|".join(get_args(Precision)) in words
+    assert all(policy in words for policy in get_args(Fusion))
 
 
 def test_table_says_what_was_assumed_and_answered(lbsim):

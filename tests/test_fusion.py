@@ -1,10 +1,13 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbsim import InputError
 from lbsim.compute import GradientTensor
 from lbsim.fusion import fuse
-from lbsim.plan import Plan
+from lbsim.plan import Fusion, Plan
 
 
 def gradients(sizes):
@@ -47,13 +50,14 @@ def test_half_precision_halves_the_message():
 
 @given(
     st.lists(st.integers(min_value=1, max_value=10**7), min_size=1, max_size=60),
-    st.sampled_from(["none", "one-buffer", "threshold", "split"]),
+    st.sampled_from(get_args(Fusion)),
     st.floats(min_value=1, max_value=1e8),
     st.integers(min_value=1, max_value=70),
 )
 def test_every_gradient_travels_once_and_in_order(sizes, fusion, threshold, cut):
     given_gradients = gradients(sizes)
-    buffers = fuse(given_gradients, plan(fusion=fusion, fusion_threshold=threshold, fusion_split=(cut,)))
+    chosen = plan(fusion=fusion, fusion_threshold=threshold, fusion_split=(cut,))
+    buffers = fuse(given_gradients, chosen, cost=lambda message: 1e-3 + message / 1e9)
     assert [name for buffer in buffers for name in buffer.tensors] == [g.name for g in given_gradients]
     assert sum(buffer.message for buffer in buffers) == 4 * sum(sizes)
     assert [buffer.ready for buffer in buffers] == sorted(buffer.ready for buffer in buffers)
@@ -63,3 +67,26 @@ def test_a_model_without_gradients_sends_nothing():
     assert fuse([], plan(fusion="one-buffer")) == ()
     with pytest.raises(ValueError, match="fusion_split"):
         plan(fusion="split")
+
+
+def test_ddp_sends_its_first_buffer_early():
+    """PyTorch closes the first bucket at 1 MiB and the others at bucket_cap_mb."""
+    assert messages([2**18, 2**18, 2**20, 2**20], fusion="ddp", fusion_threshold=8 * 2.0**20) == [2**20, 9 * 2**20]
+
+
+def test_horovod_sends_at_the_end_of_a_cycle_what_became_ready_in_it():
+    """Gradients are ready at 1, 2, 3 and 4 s; every 2 s the coordinator looks, and hears four ranks for 0.1 s each."""
+    cycles = Plan(gpus=4, precision="fp32", fusion="horovod", fusion_cycle=2.0, fusion_negotiation=0.1)
+    buffers = fuse(gradients([1, 1, 1, 1]), cycles)
+    assert [buffer.tensors for buffer in buffers] == [("t0", "t1"), ("t2", "t3")]
+    assert [buffer.ready + buffer.delay for buffer in buffers] == pytest.approx([2.4, 4.4])
+
+
+def test_horovod_never_fills_a_buffer_beyond_its_threshold():
+    cycles = Plan(gpus=4, precision="fp32", fusion="horovod", fusion_cycle=10.0, fusion_threshold=8.0)
+    assert [buffer.message for buffer in fuse(gradients([1, 1, 1, 5]), cycles)] == [8, 4, 20]
+
+
+def test_a_policy_that_weighs_costs_asks_for_them():
+    with pytest.raises(InputError, match="optimal needs to know what a message costs"):
+        fuse(gradients([1]), plan(fusion="optimal"))

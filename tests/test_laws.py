@@ -7,15 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbsim import override, predict
-from lbsim.collective import Fabric, closed_form
+from lbsim.collective import closed_form
 from tests.scenarios import scenarios
 
 ROUNDING = 1e-9
 """Relative: sums of floats in another order."""
-
-
-def fabric_of(scenario):
-    return Fabric.of(scenario.cluster, scenario.software.library, scenario.plan.gpus, scenario.plan.group_size)
 
 
 @given(scenarios())
@@ -49,7 +45,7 @@ def test_no_communication_is_faster_than_the_bandwidth_bound(scenario):
     between = cluster.nics * cluster.inter_node.efficiency * cluster.inter_node.bandwidth
     inside = cluster.intra_node.efficiency * cluster.intra_node.bandwidth
     for transfer in prediction.buffers:
-        seconds = closed_form(transfer.collective, fabric_of(scenario))
+        seconds = closed_form(transfer.collective, transfer.fabric)
         sent = 2 * (gpus - 1) / gpus * transfer.message
         assert seconds * (1 + ROUNDING) >= sent / max(between, inside)
         if cluster.gpus_per_node == 1:
@@ -86,10 +82,10 @@ def test_the_simulated_step_equals_its_closed_form_when_nothing_contends(scenari
         },
     )
     prediction, parts = predict(scenario), predict(scenario).breakdown
-    end = 0.0 if scenario.plan.overlap else parts.backward
+    end = 0.0
     for transfer in prediction.buffers:
-        start = max(end, transfer.buffer.ready) if scenario.plan.overlap else end
-        end = start + closed_form(transfer.collective, fabric_of(scenario)) + transfer.copy_time
+        start = max(end, transfer.buffer.ready + transfer.buffer.delay)
+        end = start + closed_form(transfer.collective, transfer.fabric) + transfer.copy_time
     step = parts.forward + max(parts.backward, end) + parts.update
     assert prediction.step_time == pytest.approx(step, rel=ROUNDING)
 

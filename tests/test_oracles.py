@@ -47,15 +47,19 @@ def step_of_54_groups():
     return ComputeTimes(forward, ready, update=0.0, input_overhead=0.0, gradients=tuple(gradients))
 
 
-def exposed(buckets, ranks):
+def exposed_step(buckets, ranks):
     times, fabric = step_of_54_groups(), flat(ranks)
     policy = {"fusion": "none"} if buckets not in THRESHOLDS else {"fusion_threshold": THRESHOLDS[buckets]}
     plan = Plan.model_validate({"gpus": ranks, "precision": "mixed"} | policy)
     transfers = tuple(
-        Transfer(buffer, ring.all_reduce(buffer.message, fabric)) for buffer in fuse(times.gradients, plan)
+        Transfer(buffer, ring.all_reduce(buffer.message, fabric), fabric) for buffer in fuse(times.gradients, plan)
     )
-    step = simulate(Step(times, transfers), fabric)
-    return step.step_time - times.forward - times.backward
+    return Step(times, transfers), fabric
+
+
+def exposed(buckets, ranks):
+    step, _ = exposed_step(buckets, ranks)
+    return simulate(step).step_time - step.times.forward - step.times.backward
 
 
 @pytest.mark.parametrize(

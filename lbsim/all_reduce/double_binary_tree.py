@@ -2,9 +2,9 @@
 
 import math
 
-from lbsim.collective import Collective, Fabric, Phase, closed_form, running
+from lbsim.collective import Collective, Fabric, Pattern, Phase, closed_form, running
 
-_MOST_CHUNKS = 2**12
+_MOST_HALVINGS = 12
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
@@ -20,22 +20,27 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     """
     if fabric.gpus == 1:
         return Collective("double-binary-tree", message, ())
-    chunks, best = 1, _in_chunks(message, fabric, 1)
-    while chunks < _MOST_CHUNKS:
-        chunks *= 2
-        finer = _in_chunks(message, fabric, chunks)
-        if closed_form(finer, fabric) >= closed_form(best, fabric):
-            break  # time is a sum of terms that rise with the chunks and terms that fall: it has one minimum
-        best = finer
-    return best
+    low, high = 0, _MOST_HALVINGS  # time has one minimum: some of its terms rise with the chunks, the others fall
+    while low < high:
+        middle = (low + high) // 2
+        coarse, fine = (_in_chunks(message, fabric, 2**power) for power in (middle, middle + 1))
+        if closed_form(fine, fabric) < closed_form(coarse, fabric):
+            low = middle + 1
+        else:
+            high = middle
+    return _in_chunks(message, fabric, 2**low)
 
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
     inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
     depth, chunk = math.ceil(math.log2(nodes)), message / chunks
+    up, down = Pattern("chain up", inside), Pattern("chain down", inside)
     if nodes == 1:
         steps = chunks + inside - 2
-        passes = tuple(Phase(f"{name} along the chain", steps, chunk, ("intra_node",)) for name in ("reduce", "send"))
+        passes = tuple(
+            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), pattern=pattern)
+            for name, pattern in (("reduce", up), ("send", down))
+        )
         return Collective("double-binary-tree", message, passes)
     links, steps = fabric.links(fabric.gpus), chunks + depth - 1
     return Collective(
@@ -43,10 +48,24 @@ def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
         message,
         running(
             (
-                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",)),
-                Phase("reduce up the trees", steps, chunk, links, nics=fabric.nics),
-                Phase("broadcast down the trees", steps, chunk, links, nics=fabric.nics),
-                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",)),
+                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",), pattern=up),
+                Phase(
+                    "reduce up the trees",
+                    steps,
+                    chunk,
+                    links,
+                    nics=fabric.nics,
+                    pattern=Pattern("trees up", nodes, stride=inside),
+                ),
+                Phase(
+                    "broadcast down the trees",
+                    steps,
+                    chunk,
+                    links,
+                    nics=fabric.nics,
+                    pattern=Pattern("trees down", nodes, stride=inside),
+                ),
+                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), pattern=down),
             )
         ),
     )

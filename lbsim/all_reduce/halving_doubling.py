@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lbsim.collective import Collective, Fabric, Phase, running
+from lbsim.collective import Collective, Fabric, Pattern, Phase, running
 from lbsim.errors import InputError
 
 
@@ -20,25 +20,26 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     inside = fabric.gpus_per_node
     if fabric.gpus % inside:
         raise InputError(f"plan.gpus: halving-doubling needs full nodes; {fabric.gpus} is no multiple of {inside}")
-    between = list(_between(message, fabric.gpus // inside))
+    between, ring = list(_between(message, fabric.gpus // inside, inside)), Pattern("ring", inside)
     return Collective(
         "halving-doubling",
         message,
         running(
             (
-                Phase("reduce", 2 * (inside - 1), message / inside, ("intra_node",)),
+                Phase("reduce", 2 * (inside - 1), message / inside, ("intra_node",), pattern=ring),
                 *between,
                 *reversed(between),
-                Phase("broadcast", 2 * (inside - 1), message / inside, ("intra_node",)),
+                Phase("broadcast", 2 * (inside - 1), message / inside, ("intra_node",), pattern=ring),
             )
         ),
     )
 
 
-def _between(message: float, nodes: int) -> Iterator[Phase]:
-    """Yield the steps that reduce and scatter; those that gather are the same ones backwards."""
+def _between(message: float, nodes: int, inside: int) -> Iterator[Phase]:
+    """Yield the steps that reduce and scatter, neighbours first; those that gather are the same ones backwards."""
     blocks = [2**power for power in range(nodes.bit_length()) if nodes & 2**power]
     for power in range(1, blocks[-1].bit_length()):
-        yield Phase(f"exchange 1/{2**power}", 1, message / 2**power, ("inter_node",))
+        pattern = Pattern("exchange", nodes, stride=inside, distance=2 ** (power - 1))
+        yield Phase(f"exchange 1/{2**power}", 1, message / 2**power, ("inter_node",), pattern=pattern)
     for block in blocks[:-1]:
         yield Phase(f"hand over from a block of {block}", 1, message / block, ("inter_node",))

@@ -1,6 +1,6 @@
 """Reduce in groups, all-reduce between the groups' leaders, broadcast in groups."""
 
-from lbsim.collective import Collective, Fabric, Phase, running
+from lbsim.collective import Collective, Fabric, Pattern, Phase, running
 from lbsim.errors import InputError
 
 
@@ -26,9 +26,15 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
         message,
         running(
             (
-                Phase("reduce", 2 * (group - 1), message / group, inside),
-                Phase("ring of leaders", 2 * (leaders - 1), message / leaders, between),
-                Phase("broadcast", 2 * (group - 1), message / group, inside),
+                Phase("reduce", 2 * (group - 1), message / group, inside, pattern=Pattern("ring", group)),
+                Phase(
+                    "ring of leaders",
+                    2 * (leaders - 1),
+                    message / leaders,
+                    between,
+                    pattern=Pattern("ring", leaders, stride=group),
+                ),
+                Phase("broadcast", 2 * (group - 1), message / group, inside, pattern=Pattern("ring", group)),
             )
         ),
     )

@@ -1,6 +1,6 @@
 """One ring through all GPUs, node after node."""
 
-from lbsim.collective import Collective, Fabric, Phase, running
+from lbsim.collective import Collective, Fabric, Pattern, Phase, running
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
@@ -15,6 +15,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     gpus = fabric.gpus
     links = fabric.links(gpus)
     phases = (
-        Phase(name, gpus - 1, message / gpus, links, nics=fabric.nics) for name in ("reduce-scatter", "all-gather")
+        Phase(name, gpus - 1, message / gpus, links, nics=fabric.nics, pattern=Pattern("ring", gpus))
+        for name in ("reduce-scatter", "all-gather")
     )
     return Collective("ring", message, running(phases))

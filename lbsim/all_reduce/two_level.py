@@ -1,6 +1,6 @@
 """Reduce-scatter in each node, all-reduce between nodes by all GPUs at once, all-gather in each node."""
 
-from lbsim.collective import Collective, Fabric, Phase, running
+from lbsim.collective import Collective, Fabric, Pattern, Phase, running
 from lbsim.errors import InputError
 
 
@@ -16,9 +16,9 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     gpus, inside = fabric.gpus, fabric.gpus_per_node
     if gpus % inside:
         raise InputError(f"plan.gpus: two-level needs full nodes; {gpus} is no multiple of {inside}; use ring")
-    nodes = gpus // inside
+    nodes, ring = gpus // inside, Pattern("ring", inside)
     phases = (
-        Phase("reduce-scatter", inside - 1, message / inside, ("intra_node",)),
+        Phase("reduce-scatter", inside - 1, message / inside, ("intra_node",), pattern=ring),
         Phase(
             "all-reduce between nodes",
             2 * (nodes - 1),
@@ -26,7 +26,8 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
             ("inter_node",),
             flows=inside,
             nics=min(fabric.nics, inside),
+            pattern=Pattern("ring", nodes, stride=inside, teams=inside),
         ),
-        Phase("all-gather", inside - 1, message / inside, ("intra_node",)),
+        Phase("all-gather", inside - 1, message / inside, ("intra_node",), pattern=ring),
     )
     return Collective("two-level", message, running(phases))

@@ -1,1 +1,1 @@
-"""The companion harness: real large-batch training on real processes, measured for lbsim's calibration."""
+"""What really runs on torch: the extra ``harness``. Nothing outside imports it, save commands, late."""

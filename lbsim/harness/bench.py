@@ -116,7 +116,7 @@ def scaling(
     all_reduce_name: Annotated[str, typer.Option("--all-reduce")] = "backend",
     group_size: GroupSize = None,
     hybrid_threshold: Annotated[str, typer.Option(metavar="SIZE")] = "4 MiB",
-    fusion: Annotated[str, typer.Option(help="none, one-buffer, threshold or split.")] = "threshold",
+    fusion: Annotated[str, typer.Option(help="none, one-buffer, threshold, ddp or split.")] = "threshold",
     fusion_threshold: Annotated[str, typer.Option(metavar="SIZE")] = "25 MiB",
     fusion_split: Annotated[str, typer.Option(help="Tensors, from 1, after which to cut; e.g. 76.")] = "",
     communication_precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",

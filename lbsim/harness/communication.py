@@ -22,7 +22,7 @@ from lbsim.harness import collectives
 from lbsim.harness.lanes import Wait, lane
 from lbsim.harness.process_group import CommunicationError, gathered, rank, ranks
 from lbsim.harness.recorder import Shipment, StepRecorder
-from lbsim.plan import Fusion, Plan
+from lbsim.plan import Plan
 from lbsim.profile import Table
 from lbsim.units import Bytes, Seconds
 
@@ -48,7 +48,8 @@ class CommunicationOptions(Table):
     """Ranks of a group, in algorithms that have groups; if none, a machine's."""
     hybrid_threshold: Bytes = 4 * 2.0**20
     """Buffers of at least this much go by the backend's own algorithm in a hybrid all-reduce."""
-    fusion: Fusion = "threshold"
+    fusion: Literal["none", "one-buffer", "threshold", "ddp", "split"] = "threshold"
+    """Of lbsim's policies those that need to know no times."""
     fusion_threshold: Bytes = 25 * 2.0**20
     fusion_split: Annotated[tuple[int, ...], BeforeValidator(_parts)] = ()
     """Gradient tensors, counted from the input and from 1, after which buffers are cut."""

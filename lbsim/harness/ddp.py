@@ -112,7 +112,7 @@ class DdpEngine:
 def _require_known(options: CommunicationOptions) -> None:
     if options.all_reduce != "backend":
         raise InputError(f"all_reduce: --engine ddp has no '{options.all_reduce}'; write backend, or --engine lbsim")
-    if options.fusion not in {"threshold", "one-buffer"}:
+    if options.fusion not in {"threshold", "ddp", "one-buffer"}:
         raise InputError(f"fusion: --engine ddp has no '{options.fusion}'; write threshold or one-buffer")
     if not options.overlap:
         raise InputError("overlap: --engine ddp always overlaps; write --engine lbsim")

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
+from lbsim.anchor import measured_factor
 from lbsim.case import case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
 from lbsim.compute import arithmetic_class, compute_times
 from lbsim.hardware import Accelerator, Speed
-from lbsim.predict import anchored
 from lbsim.question import ask
 from lbsim.scenario import Anchor, Scenario
 
@@ -248,6 +248,7 @@ def write(fit: Fit, values: np.ndarray) -> None:
         put(
             SHIPPED_PROFILES / "software" / f"{name}.toml",
             {
+                "fitted_rates": counts[name],
                 "kernel_time": f"{kernel_time(name, named) * 1e6:.3g} us",
                 "speed": {
                     cores: round(math.exp(named[f"software {name} {cores}"]), 3)
@@ -255,15 +256,14 @@ def write(fit: Fit, values: np.ndarray) -> None:
                     if f"software {name} {cores}" in named
                 },
             },
-            f"kernel_time and speed {note}, {counts[name]} of them with this software",
+            f"kernel_time and speed {note}",
         )
     cards = Counter(row.scenario.cluster.accelerator.name for row in fit.data)
     for file in sorted((SHIPPED_PROFILES / "accelerators").glob("*.toml")):
         card = Accelerator.load(file.stem)
         if card.architecture in CPUS:
             continue
-        told = f"{cards[file.stem]} of them on this card" if cards[file.stem] else "none of them on this card"
-        put(file, {"speed": speeds(named, card)}, f"speed {note}, {told}")
+        put(file, {"fitted_rates": cards[file.stem], "speed": speeds(named, card)}, f"speed {note}")
     with (HERE / "residuals.csv").open("w", newline="") as out:
         sheet = csv.writer(out)
         sheet.writerow(["system", "id", "quantity", "cores", "observed_s", "predicted_s", "relative_error"])
@@ -286,10 +286,14 @@ def write_nodes() -> None:
         if observed.quantity == "time_to_train":
             rate = plan.epochs * scenario.workload.samples / observed.si
         anchor = Anchor(throughput=rate, gpus=plan.gpus)
-        speed = card.speed.vector / anchored(scenario.model_copy(update={"anchor": anchor}))
+        speed = card.speed.vector / measured_factor(scenario, compute_times(scenario), anchor)
         told = f"{rate / plan.gpus:.1f} samples/s a node ({observed.id})"
         note = f"speed by reports/single_gpu_fit/fit.py, on one rate: {told}"
-        put(SHIPPED_PROFILES / "accelerators" / f"{card.name}.toml", {"speed": {"vector": round(speed, 3)}}, note)
+        put(
+            SHIPPED_PROFILES / "accelerators" / f"{card.name}.toml",
+            {"fitted_rates": 1, "speed": {"vector": round(speed, 3)}},
+            note,
+        )
 
 
 def speeds(named: dict[str, float], card: Accelerator) -> dict[str, float]:

@@ -1,0 +1,41 @@
+"""``lbsim compare``: two scenarios, side by side.
+
+`lbsim.tables` is imported where a table is printed: late, for start-up time alone.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lbsim import comparison
+from lbsim.comparison import Difference
+from lbsim.options import Format, OutputFormat, OwnProfiles, scenario_of
+from lbsim.predict import predict
+from lbsim.terminal import print_json, print_table
+
+_HELP = "TOML with [scenario], or JSON that lbsim predict --format json printed."
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help=_HELP)],
+    second: Annotated[Path, typer.Argument(metavar="B", help=_HELP)],
+    own: OwnProfiles = None,
+    output: OutputFormat = Format.TABLE,
+) -> None:
+    """Predict two scenarios and show each difference in what was asked and in what comes out.
+
+    For example:  lbsim compare before.json after.json
+    """
+    compared = comparison.compare(*(predict(scenario_of(file, own=own)) for file in (first, second)))
+    if output is Format.JSON:
+        print_json({"inputs": [*map(asdict, compared.inputs)], "outputs": [*map(_with_ratio, compared.outputs)]})
+    else:
+        from lbsim import tables
+
+        print_table(tables.of_comparison(compared, (str(first), str(second))))
+
+
+def _with_ratio(difference: Difference) -> dict[str, Any]:
+    return asdict(difference) | {"ratio": difference.ratio}

@@ -1,0 +1,184 @@
+"""The options that several commands share, and the scenario that they ask for.
+
+typer reads the signature of a command; `asking_for_a_scenario` writes those of a scenario into it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lbsim import catalog, inventory
+from lbsim.catalog import Folders
+from lbsim.errors import InputError
+from lbsim.question import ask, read_tables
+from lbsim.scenario import Scenario
+from lbsim.workload_file import SUFFIXES
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes a name that has been begun."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return complete
+
+
+def _profiles(kind: str) -> Callable[[str], list[str]]:
+    return completing(lambda: catalog.SHIPPED.files(kind))
+
+
+def _modules(package: str) -> Callable[[str], list[str]]:
+    return completing(lambda: [name.replace("_", "-") for name in catalog.names(package)])
+
+
+def all_names() -> Iterable[str]:
+    """Return the names of all that there is to choose."""
+    return [name for kind in inventory.KINDS for name in inventory.names(kind)]
+
+
+ScenarioFile = Annotated[
+    Path | None,
+    typer.Argument(help="TOML with [scenario], or JSON that --format json printed. Options override it."),
+]
+Gpus = Annotated[int | None, typer.Option(help="How many, over all nodes. Required unless the file says.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_modules("workloads"),
+        help="Or a .json or .toml file, see lbsim workload. Default: resnet50.",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", autocompletion=_profiles("clusters"), help="Or a .toml file. Default: dgx-h100."),
+]
+Software = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", autocompletion=_profiles("software"), help="Or a .toml file. Default: pytorch-nccl."),
+]
+BatchPerGpu = Annotated[int | None, typer.Option(help="Samples a step on each GPU.")]
+Precision = Annotated[str | None, typer.Option(metavar="fp32|tf32|mixed|bf16", help="Of compute.")]
+AllReduce = Annotated[
+    str | None, typer.Option(metavar="NAME", autocompletion=_modules("all_reduce"), help="The algorithm.")
+]
+Fusion = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="Which gradients travel together: none, one-buffer, threshold, ddp, horovod, split, mg-wfbp or optimal.",
+    ),
+]
+Anchor = Annotated[
+    str | None, typer.Option(metavar="RATE", help="Throughput that you measured on one GPU, e.g. '218 samples/s'.")
+]
+Library = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", autocompletion=_profiles("libraries"), help="Or a .toml file. Default: the software's."
+    ),
+]
+Ranks = Annotated[
+    int | None, typer.Option(metavar="STEPS", help="Simulate so many steps rank by rank too, and show how they spread.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Anything else, e.g. cluster.inter_node.bandwidth='25 Gb/s'; repeatable."
+    ),
+]
+OutputFormat = Annotated[Format, typer.Option("--format", help="A table to read, or JSON in SI units to compute with.")]
+OwnProfiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--profiles", metavar="DIR", help="A folder of your own profiles, laid out as hardware_profiles/; repeatable."
+    ),
+]
+
+
+def scenario_of(
+    scenario_file: ScenarioFile = None,
+    gpus: Gpus = None,
+    model: Model = None,
+    cluster: Cluster = None,
+    software: Software = None,
+    batch_per_gpu: BatchPerGpu = None,
+    precision: Precision = None,
+    all_reduce: AllReduce = None,
+    fusion: Fusion = None,
+    anchor: Anchor = None,
+    changes: Changes = None,
+    own: OwnProfiles = None,
+) -> Scenario:
+    """Return the scenario that these options mean."""
+    said = read_tables(scenario_file) if scenario_file else {}
+    plan = {"gpus": gpus, "batch_per_gpu": batch_per_gpu, "precision": precision, "all_reduce": all_reduce}
+    said["plan"] = said.get("plan", {}) | given(plan)
+    if "gpus" not in said["plan"]:
+        raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
+    named = given({"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion})
+    folders = Folders(own_folders(own), scenario_file.absolute().parent if scenario_file else None)
+    return ask(said, from_here(named | pairs(changes or [])), folders)
+
+
+def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command*, whose first parameter is a scenario, the options of `scenario_of` in its place."""
+    asked = inspect.signature(scenario_of).parameters
+    others = list(inspect.signature(command).parameters.values())[1:]
+
+    @wraps(command)
+    def asks(**values: Any) -> None:
+        command(
+            scenario_of(**{name: values[name] for name in asked}),
+            **{name: value for name, value in values.items() if name not in asked},
+        )
+
+    parameters = [*asked.values(), *others]
+    asks.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    )
+    asks.__annotations__ = {one.name: one.annotation for one in parameters}
+    return asks
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were written."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def pairs(changes: Iterable[str]) -> dict[str, str]:
+    """Return the paths and values of ``--set``, or raise InputError for one without a value."""
+    for change in changes:
+        if "=" not in change:
+            raise InputError(f"--set {change}: no '='; write PATH=VALUE, e.g. --set cluster.nics=2")
+    return {path.strip(): value.strip() for path, _, value in (change.partition("=") for change in changes)}
+
+
+def from_here(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return *changes* with paths to files as the user means them, not beside the scenario file."""
+    return {
+        path: str(Path(value).absolute()) if isinstance(value, str) and value.endswith(SUFFIXES) else value
+        for path, value in changes.items()
+    }
+
+
+def own_folders(own: Iterable[Path] | None) -> tuple[Path, ...]:
+    """Return the user's folders of profiles, or raise InputError for one that holds none."""
+    folders = tuple(folder.absolute() for folder in own or ())
+    for folder in folders:
+        if not any((folder / kind).is_dir() for kind in catalog.kinds()):
+            raise InputError(f"--profiles {folder}: no folder in it named any of: {', '.join(catalog.kinds())}")
+    return folders

@@ -1,0 +1,32 @@
+"""How answers and errors reach the terminal, or whatever stands at the other end of the pipe.
+
+rich is imported where a table is printed: late, for start-up time alone.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print *content* to compute with."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def print_table(table: "RenderableType") -> None:
+    """Print *table* to read, without colours or trailing blanks where it is piped."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_error(error: object) -> None:
+    """Print *error* as one line on standard error."""
+    typer.echo(f"lbsim: {' '.join(str(error).split())}", err=True)

@@ -1,0 +1,59 @@
+"""Ask the published rates which part of an anchor's surplus is constant a step.
+
+    python reports/single_gpu_fit/anchors.py
+
+Two rates of one GPU, model, precision and software that differ in the batch alone: one is the anchor, the other is
+predicted. The software's own fitted values are not used, as if it had never been seen; none of the pairs is a row of
+the systems that lbsim is to reproduce.
+"""
+
+import itertools
+import math
+from collections import defaultdict
+
+import numpy as np
+from fit import Row, kernel_time, rows, summary
+
+from lbsim.compute import compute_times
+from lbsim.hardware import Speed
+
+
+def times(row: Row) -> tuple[float, float]:
+    """Return the seconds of compute and of the update of *row* with a software that nobody has fitted."""
+    software = row.scenario.software
+    unknown = software.model_copy(update={"kernel_time": kernel_time(software.name, {}), "speed": Speed()})
+    found = compute_times(row.scenario.model_copy(update={"software": unknown}))
+    return found.input_overhead + found.forward + found.backward, found.update
+
+
+def errors(share: float, pairs: list[tuple[Row, Row]]) -> np.ndarray:
+    """Return the logarithms of predicted over observed when *share* of an anchor's surplus is constant."""
+    found = []
+    for anchor, other in pairs:
+        (then, update), (now, update_now) = times(anchor), times(other)
+        factor = (anchor.seconds - update) / then
+        constant = max(0.0, factor - 1) * share
+        found.append(math.log(((factor - constant) * now + constant * then + update_now) / other.seconds))
+    return np.array(found)
+
+
+def main() -> None:
+    """Print the errors for shares from none to all."""
+    series: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
+    for row in rows("calibrate"):
+        if row.quantity == "throughput":
+            scenario = row.scenario
+            series[row.system, scenario.model, scenario.cluster.accelerator.name, scenario.plan.precision].append(row)
+    pairs = [
+        (anchor, other)
+        for group in series.values()
+        for anchor, other in itertools.permutations(group, 2)
+        if anchor.scenario.plan.batch_per_gpu != other.scenario.plan.batch_per_gpu
+        and anchor.scenario.software.name == other.scenario.software.name
+    ]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        print(f"{share:.0%} constant: {summary(errors(share, pairs))}")
+
+
+if __name__ == "__main__":
+    main()
