@@ -71,7 +71,8 @@ class DdpEngine:
             self.recorder.mark("all_reduce")
 
     def close(self) -> None:
-        """Take the hooks off."""
+        """Take the hooks off and let go of the module, which holds the process group."""
+        self.module = nn.Identity()
         for hook in self._hooks:
             hook.remove()
 

@@ -1,5 +1,6 @@
 """Joining the ranks that torch's launcher started, and failing on all of them together."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ def joined(timeout: float, *, gpu: bool | None = None) -> Iterator[Place]:
         yield place
     finally:
         if place.ranks > 1 and dist.is_initialized():
+            gc.collect()  # modules that still hold the group would end its threads while Python ends
             dist.destroy_process_group()
 
 
