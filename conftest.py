@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-
 collect_ignore = [] if find_spec("torch") else ["tests/benchmarks/lars.py"]
 collect_ignore_glob = [] if find_spec("torchvision") else ["*/image_folder.py"]
 

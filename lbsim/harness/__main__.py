@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lbsim.errors import InputError, in_one_line
+from lbsim.harness import bench
 from lbsim.harness.options import TrainOptions
 from lbsim.harness.ranks import meet
 from lbsim.harness.train import train as run_training
@@ -30,9 +31,12 @@ app = typer.Typer(
 )
 
 
+app.add_typer(bench.app, name="bench")
+
+
 @app.callback()
 def harness() -> None:
-    """Train for real, as the large-batch record systems did."""
+    """Train for real, as the large-batch record systems did, and measure it."""
 
 
 @app.command()
@@ -122,8 +126,11 @@ class _Interrupt:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; whatever the user did wrong is one line on standard error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["bench"]:
+        return bench.main(words[1:])
     try:
-        code = app(None if arguments is None else list(arguments), prog_name="lbsim.harness", standalone_mode=False)
+        code = app(words, prog_name="lbsim.harness", standalone_mode=False)
     except InputError as error:
         _tell(error)
         return 2

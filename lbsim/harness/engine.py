@@ -9,6 +9,7 @@ from torch import nn
 
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.harness import _plain
+from lbsim.profile import Table
 
 NAMES = ("plain", "lbsim", "ddp")
 """One all-reduce after backward; the buffers that `lbsim.fusion` planned, from hooks; DistributedDataParallel."""
@@ -27,11 +28,8 @@ class Engine(Protocol):
         """Let go of hooks and groups."""
 
 
-def attach(name: str, model: nn.Module, choices: Sequence[str], ranks: int) -> tuple[nn.Module, Engine]:
-    """Return what to run forward, and the engine *name* with *choices* of KEY=VALUE for its options.
-
-    A process alone has nobody to send to, so it always has the plain engine; its options are checked all the same.
-    """
+def options_of(name: str, choices: Sequence[str]) -> Table:
+    """Return the options of engine *name* that *choices* of KEY=VALUE make, or raise InputError."""
     if name not in NAMES:
         raise unknown(name, "the harness's engines", NAMES)
     pairs = [choice.partition("=") for choice in choices]
@@ -40,9 +38,17 @@ def attach(name: str, model: nn.Module, choices: Sequence[str], ranks: int) -> t
             raise InputError(f"--communication {key}: no '='; write KEY=VALUE")
     communication: Any = _plain if name == "plain" else _imported(name, "communication")
     try:
-        options = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
+        options: Table = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
     except ValidationError as error:
         raise in_one_line(error, "--communication") from None
+    return options
+
+
+def attach(name: str, model: nn.Module, options: Table, ranks: int) -> tuple[nn.Module, Engine]:
+    """Return what to run forward, and the engine *name*; ranks that disagree find out here, together.
+
+    A process alone has nobody to send to, so it always has the plain engine.
+    """
     if name == "plain" or ranks == 1:
         return model, _plain.GradientEngine(list(model.named_parameters()), _plain.CommunicationOptions())
     return cast("tuple[nn.Module, Engine]", _imported(name, "ddp").attach(name, model, options))

@@ -17,7 +17,7 @@ from lbsim.errors import InputError
 from lbsim.harness import batch_norm, checkpoint, models, optimizers, precision
 from lbsim.harness import data as data_sets
 from lbsim.harness.data import Data
-from lbsim.harness.engine import attach
+from lbsim.harness.engine import attach, options_of
 from lbsim.harness.journal import Journal
 from lbsim.harness.options import TrainOptions
 from lbsim.harness.precision import Masters
@@ -70,9 +70,8 @@ class _Run:
         self.last_step = min(planned, options.steps or planned)
         self.masters = Masters(self.model, options.precision, options.loss_scale)
         self.optimizer = optimizers.build(options, self.masters.named)
-        self.forward, self.engine = ranks.together(
-            lambda: attach(options.engine, self.model, options.communication, ranks.size)
-        )
+        communication = ranks.together(lambda: options_of(options.engine, options.communication))
+        self.forward, self.engine = attach(options.engine, self.model, communication, ranks.size)
         self.step = self._restored()
         self.journal = ranks.together(self._journal)
         self.epoch_sums = torch.zeros(2, dtype=torch.float64)

@@ -1,0 +1,102 @@
+"""What is benchmarked: a model, a batch of made-up samples for it, and what one step of it does."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lbsim.errors import InputError, unknown
+
+PRECISIONS = ("fp32", "tf32", "mixed", "bf16")
+"""Of compute, in the words of lbsim's plan: *mixed* is fp16 where torch's autocast deems it safe."""
+
+
+def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return the model that *name* means: one of the harness's, or ``module:callable``, which takes no arguments."""
+    if ":" not in name:
+        try:
+            models = import_module("lbsim.harness.models")
+        except ModuleNotFoundError:
+            raise unknown(name, "the harness's models", ["module:callable"]) from None
+        return models.named(name, shape, classes)  # type: ignore[no-any-return]  # an nn.Module
+    module_name, _, callable_name = name.partition(":")
+    try:
+        model = getattr(import_module(module_name), callable_name)()
+    except Exception as error:
+        raise InputError(f"--model {name}: {type(error).__name__}: {error}; write module:callable") from None
+    if not isinstance(model, nn.Module):
+        raise InputError(f"--model {name}: it returns {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Return the shape that *text* means.
+
+    >>> parse_shape("3x224x224")
+    (3, 224, 224)
+    """
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--input: '{text}' is no shape of a sample; write it as e.g. 3x224x224")
+    return tuple(int(part) for part in parts)
+
+
+def require_precision(precision: str, device: torch.device) -> None:
+    """Raise InputError if *device* lacks *precision*."""
+    if precision not in PRECISIONS:
+        raise unknown(precision, "precisions of compute", PRECISIONS)
+    has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    if precision == "tf32" and not has_tf32:
+        raise InputError(f"--precision tf32: this {device.type} has none; use fp32")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise InputError("--precision bf16: this GPU has none; use mixed")
+
+
+@dataclass
+class Subject:
+    """A model, its optimizer and one batch, in one precision, on one device."""
+
+    model: nn.Module
+    host_batch: Tensor
+    batch: Tensor
+    labels: Tensor
+    optimizer: torch.optim.Optimizer
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    def forward(self, through: nn.Module | None = None) -> Tensor:
+        """Return the loss of the batch."""
+        with self.autocast():
+            scores = (through or self.model)(self.batch)
+        return functional.cross_entropy(scores.float(), self.labels)
+
+
+def subject(model: nn.Module, shape: tuple[int, ...], batch: int, precision: str, device: torch.device) -> Subject:
+    """Return *model* ready for steps on *batch* samples of *shape*; InputError if it does not take them."""
+    require_precision(precision, device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    images = device.type == "cuda" and len(shape) == 3
+    layout = torch.channels_last if images else torch.contiguous_format
+    model = model.to(device)
+    if images:
+        torch.nn.utils.convert_conv2d_weight_memory_format(model, layout)
+    host = torch.randn(batch, *shape)
+    host = host.pin_memory() if device.type == "cuda" else host
+    given = host.to(device).contiguous(memory_format=layout) if images else host.to(device)
+    half = {"mixed": torch.float16, "bf16": torch.bfloat16}.get(precision)
+
+    def autocast() -> AbstractContextManager[object]:
+        return nullcontext() if half is None else torch.autocast(device.type, half)
+
+    try:
+        with torch.no_grad(), autocast():
+            classes = model(given).shape[1]
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        size, why = "x".join(map(str, shape)), str(error).strip().partition("\n")[0]
+        raise InputError(f"--input {size}: the model does not take a batch of {batch} of it ({why})") from None
+    labels = torch.randint(int(classes), (batch,), device=device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, foreach=True)
+    return Subject(model, host, given, labels, optimizer, autocast)

@@ -1,0 +1,198 @@
+from statistics import median
+
+import pytest
+import torch
+
+from lbsim.errors import InputError
+from lbsim.harness import bench, bench_all_reduce
+from lbsim.harness.bench_model import build, require_precision
+from lbsim.harness.communication import CommunicationOptions, GradientEngine
+from lbsim.harness.recorder import StepRecorder, clock
+from lbsim.harness.replay import Replay
+from lbsim.trace import Evidence, Gradient, RankTimeline, Trace, read_trace, write_trace
+from tests.harness import nets, recording
+from tests.harness.ranks import launch
+
+BENCH = ["-m", "lbsim.harness.bench"]
+SMALL = ["--model", "tests.harness.nets:small", "--input", "3x16x16"]
+CPU = torch.device("cpu")
+
+
+def evidence():
+    return Evidence(
+        command="-", date="-", commit="-", host="-", cpu="-", cpus=1, threads=1, python="-", torch="-", backend="none"
+    )
+
+
+def pace(ready, *, forward=0.01, update=0.01):
+    """A trace of one rank whose gradients, input side first, are ready *ready* seconds after forward."""
+    end = forward + max(ready)
+    timeline = RankTimeline(
+        rank=0,
+        step=0,
+        began=0.0,
+        marks={"forward": forward, "backward": end, "all_reduce": end, "step": end + update},
+        gradients=tuple(
+            Gradient(name=f"t{i}", elements=100 * (i + 1), ready=forward + ready[i])
+            for i in reversed(range(len(ready)))
+        ),
+    )
+    return Trace(measured="step", evidence=evidence(), gpus=1, timelines=(timeline,))
+
+
+@pytest.fixture(scope="module")
+def step_trace(tmp_path_factory):
+    file = tmp_path_factory.mktemp("step") / "step.json"
+    words = ["step", *SMALL, "--batches", "2,4", "--precisions", "fp32,bf16", "--repeats", "3", "--cpu"]
+    assert bench.main([*words, "--out", str(file)]) == 0
+    return read_trace(file)
+
+
+def test_a_step_is_the_sum_of_its_parts_sample_by_sample(step_trace):
+    parts = {
+        (one.settings["precision"], one.settings["batch_per_gpu"], one.quantity): one.samples
+        for one in step_trace.observations
+        if not one.subject
+    }
+    assert len(parts) == 4 * 5  # precisions x batches, and forward, backward, engine, update, step_time
+    for precision in ("fp32", "bf16"):
+        for batch in (2, 4):
+            *each, whole = (
+                parts[precision, batch, quantity]
+                for quantity in ("forward", "backward", "engine", "update", "step_time")
+            )
+            assert [sum(samples) for samples in zip(*each, strict=True)] == pytest.approx(whole, abs=1e-3)
+
+
+def test_each_layer_is_timed_forward_and_backward(step_trace):
+    layers = {name for name, module in nets.small().named_modules() if name}
+    for quantity in ("layer.forward", "layer.backward"):
+        seen = {one.subject for one in step_trace.observations if one.quantity == quantity}
+        assert seen == layers
+
+
+def test_a_replay_takes_as_long_as_what_was_recorded():
+    replay = Replay.of(pace([0.06, 0.04, 0.02]), "here")
+    recorder = StepRecorder(0, clock(CPU), [(name, p.numel()) for name, p in replay.named()])
+    engine = GradientEngine(replay.named(), CommunicationOptions(overlap=False), recorder)
+    engine.begin_step()
+    loss = replay()
+    loss.backward()
+    engine.finish_step()
+    engine.close()
+    (timeline,) = recorder.timelines()
+    assert [gradient.name for gradient in timeline.gradients] == ["t2", "t1", "t0"]
+    ready = [gradient.ready or 0.0 for gradient in timeline.gradients]
+    assert ready == pytest.approx([0.03, 0.05, 0.07], abs=0.015)  # a shared machine wakes late
+    assert ready == sorted(ready)
+
+
+def test_a_trace_without_timelines_cannot_be_replayed(tmp_path, capsys):
+    bare = pace([0.1]).model_copy(update={"timelines": ()})
+    with pytest.raises(InputError, match="no timelines to replay"):
+        Replay.of(bare, "bare.json")
+    assert bench.main(["scaling", "--replay", str(tmp_path / "none.json"), "--cpu"]) == 2
+    assert "none.json: No such file" in capsys.readouterr().err
+
+
+def test_ranks_that_replay_send_what_was_planned_when_it_was_ready(tmp_path):
+    file, out = tmp_path / "pace.json", tmp_path / "scaling.json"
+    write_trace(pace([0.03, 0.02, 0.01]), file)
+    words = ["scaling", "--replay", str(file), "--fusion", "split", "--fusion-split", "1", "--steps", "3"]
+    for ended in launch(2, [*BENCH, *words, "--out", str(out)]):
+        assert ended.code == 0, ended.err
+    trace = read_trace(out)
+    assert sorted((timeline.rank, timeline.step) for timeline in trace.timelines) == [
+        (r, s) for r in (0, 1) for s in range(3)
+    ]
+    for timeline in trace.timelines:
+        first, second = timeline.buffers
+        assert (first.tensors, second.tensors, first.message) == (("t2", "t1"), ("t0",), 2000.0)
+        assert (timeline.gradients[1].ready or 0.0) <= first.ready <= first.sent <= first.received
+        assert first.ready <= timeline.marks["backward"]  # it left while backward ran
+        assert second.received <= timeline.marks["all_reduce"] <= timeline.marks["step"]
+
+
+@pytest.mark.parametrize("engine", ["lbsim", pytest.param("ddp", marks=pytest.mark.slow)])
+def test_scaling_records_every_gradient_and_buffer_of_every_rank(tmp_path, engine):
+    out = tmp_path / "scaling.json"
+    words = ["scaling", *SMALL, "--engine", engine, "--steps", "3", "--batch-per-gpu", "2"]
+    for ended in launch(2, [*BENCH, *words, "--out", str(out)]):
+        assert ended.code == 0, ended.err
+    trace = read_trace(out)
+    names = [name for name, _ in nets.small().named_parameters()]
+    assert trace.evidence.backend == "gloo"
+    assert [(one.subject, len(one.samples)) for one in trace.observations] == [("rank 0", 3), ("rank 1", 3)]
+    for timeline in trace.timelines:
+        assert [gradient.name for gradient in timeline.gradients] == names[::-1]
+        assert all(gradient.ready is not None for gradient in timeline.gradients)
+        assert sorted(name for buffer in timeline.buffers for name in buffer.tensors) == sorted(names)
+
+
+def test_all_reduce_prints_the_columns_of_nccl_tests_and_keeps_each_sample(tmp_path):
+    out = tmp_path / "all-reduce.json"
+    words = ["all-reduce", "--sizes", "1 KiB,64 KiB", "--algorithms", "backend,two-level", "--precisions", "fp32,fp16"]
+    first, second = launch(2, [*BENCH, *words, "--repeats", "5", "--out", str(out)])
+    assert (first.code, second.code, second.out) == (0, 0, "")
+    lines = first.out.splitlines()
+    assert lines[1].split() == ["#", "size", "count", "type", "redop", "time", "algbw", "busbw"]
+    assert lines[3].split()[:4] == ["1024", "256", "float", "sum"]
+    assert lines[5].split()[:4] == ["1024", "512", "half", "sum"]
+    trace = read_trace(out)
+    assert [len(one.samples) for one in trace.observations] == [5] * 8
+    assert {one.settings["message"] for one in trace.observations} == {1024, 65536}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words", "told"),
+    [
+        (3, ["all-reduce", "--algorithms", "hierarchical", "--group-size", "2"], "2 does not divide 3 ranks"),
+        (2, ["scaling", *SMALL[:2], "--input", "3x8x8"], "the model does not take a batch"),
+    ],
+)
+def test_what_cannot_run_ends_every_rank_with_code_2_and_says_one_line(ranks, words, told):
+    first, *others = launch(ranks, [*BENCH, *words])
+    assert [one.code for one in (first, *others)] == [2] * ranks
+    (line,) = first.err.splitlines()
+    assert line.startswith("lbsim: ")
+    assert told in line
+    assert [one.err for one in others] == [""] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["all-reduce"], "one process has nobody to reduce with; write torchrun"),
+        (["all-reduce", "--sizes", "12"], "12"),
+        (["scaling", "--model", "tests.harness.nets:huge"], "nets:huge"),
+        (["scaling", "--model", "tests.harness.nets:small", "--input", "3x"], "'3x' is no shape of a sample"),
+        (["scaling", *SMALL, "--precision", "tf32"], "tf32: this cpu has none"),
+        (["scaling", *SMALL, "--fusion", "most"], "fusion"),
+        (["scaling", *SMALL, "--engine", "horovod"], "no engine 'horovod'"),
+        (["scaling", "--replay", "none.json", "--engine", "ddp"], "write --engine lbsim"),
+        (["scaling", "--steps", "many"], "--steps"),
+        (["step", *SMALL, "--batches", "two"], "--batches: 'two' is no count"),
+    ],
+)
+def test_what_cannot_run_is_said_in_one_line(words, told, capsys):
+    assert bench.main([*words, "--cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_precisions_and_models_that_are_not_there_are_named():
+    with pytest.raises(InputError, match="did you mean 'mixed'"):
+        require_precision("mixd", CPU)
+    with pytest.raises(InputError, match="it returns int, not a torch"):
+        build("builtins:int", (3, 8, 8), 10)
+
+
+def test_bus_bandwidth_is_what_nccl_tests_prints():
+    """nccl-tests, doc/PERFORMANCE.md: busbw = algbw x 2(n-1)/n."""
+    *_, algorithm, bus = bench_all_reduce.row(8e9, 2 * 10**9, "fp32", 1.0, 8).split()
+    assert (algorithm, bus) == ("8.000", "14.000")
+
+
+@pytest.mark.slow
+def test_recording_costs_at_most_2_percent_of_a_step():
+    assert median(recording.ratios(60)) <= 1.02
