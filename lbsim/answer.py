@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lbsim import __version__
+from lbsim.explain import Explanation
 from lbsim.metrics import Prediction
 from lbsim.timing import Timing
 from lbsim.validate import Accuracy, Result, Validation
@@ -46,6 +47,19 @@ def of_ranks(runs: "RankRuns") -> dict[str, Any]:
         "quantiles": {f"{share:g}": runs.quantile(share) for share in QUANTILES},
         "slowest": [{"gpu": rank, "steps": steps} for rank, steps in runs.most_often_slowest()],
         "step_times": list(runs.step_times),
+    }
+
+
+def of_explanation(explanation: Explanation) -> dict[str, Any]:
+    """Return where the step goes in seconds, in the order of the causes, and what each lever is worth."""
+    return {
+        "step_time": explanation.prediction.step_time,
+        "scaling_efficiency": explanation.prediction.scaling_efficiency,
+        "sentence": explanation.sentence,
+        "causes": [asdict(cause) for cause in explanation.causes],
+        "levers": [asdict(lever) for lever in explanation.levers],
+        "scenario": explanation.prediction.scenario.model_dump(mode="json"),
+        "lbsim": __version__,
     }
 
 

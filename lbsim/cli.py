@@ -14,7 +14,7 @@ import typer
 
 from lbsim import __version__, answer, catalog, inventory
 from lbsim.catalog import Folders
-from lbsim.commands import collective, compare, timeline, workload
+from lbsim.commands import collective, compare, explain, timeline, workload
 from lbsim.errors import InputError
 from lbsim.options import (
     Format,
@@ -151,6 +151,7 @@ def check_profiles(
 
 
 app.command()(collective.collective)
+app.command()(explain.explain)
 app.command()(timeline.timeline)
 app.command()(compare.compare)
 

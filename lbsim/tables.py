@@ -13,6 +13,7 @@ from rich.text import Text
 from lbsim import __version__
 from lbsim.answer import QUANTILES
 from lbsim.comparison import Comparison, Difference
+from lbsim.explain import Explanation
 from lbsim.inventory import Entry, describe
 from lbsim.metrics import Prediction, Range
 from lbsim.scenario import Scenario
@@ -54,6 +55,20 @@ def of_ranks(runs: "RankRuns") -> RenderableType:
     slowest = ", ".join(f"GPU {rank} in {_count(times, 'step')}" for rank, times in runs.most_often_slowest(3))
     heading = f"{_count(steps, 'step')} rank by rank, seed {runs.seed}"
     return Group(_heading(heading), _pairs([("mean", mean), *rows[1:], ("slowest", slowest or "none: all alike")]))
+
+
+def of_explanation(explanation: Explanation) -> RenderableType:
+    """Return where the step goes as a waterfall, and the levers, the most worth first."""
+    step = explanation.prediction.step_time
+    causes = [(cause.name, cause.seconds) for cause in explanation.causes]
+    levers = [(lever.name, f"{lever.gain:+.1%}") for lever in explanation.levers]
+    return Group(
+        Text(explanation.sentence),
+        _heading("Where a step's time goes, cause by cause"),
+        _parts([*causes, ("step", step)], step),
+        _heading("What each change would be worth"),
+        _pairs(levers),
+    )
 
 
 def of_timing(timing: Timing, done: Sequence[float] = ()) -> RenderableType:
@@ -210,14 +225,20 @@ def _range(bounds: Range, dimension: Dimension | None) -> str:
 def _breakdown(prediction: Prediction) -> Table:
     breakdown = prediction.breakdown
     parts = [(field.name.replace("_", " "), getattr(breakdown, field.name)) for field in fields(breakdown)]
+    table = _parts([*parts, ("step", prediction.step_time)], prediction.step_time)
+    hidden = max(0.0, prediction.communication_time - breakdown.exposed_communication)
+    table.add_row("  hidden communication", f"{hidden * 1e3:,.2f} ms", "")
+    return table
+
+
+def _parts(parts: Iterable[tuple[str, float]], whole: float) -> Table:
+    """Return *parts*, in seconds, each with its share of the *whole*."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(min_width=26)
     table.add_column(justify="right")
     table.add_column(justify="right")
-    for name, seconds in (*parts, ("step", prediction.step_time)):
-        table.add_row(f"  {name}", f"{seconds * 1e3:,.2f} ms", f"{seconds / prediction.step_time:.1%}")
-    hidden = max(0.0, prediction.communication_time - breakdown.exposed_communication)
-    table.add_row("  hidden communication", f"{hidden * 1e3:,.2f} ms", "")
+    for name, seconds in parts:
+        table.add_row(f"  {name}", f"{seconds * 1e3:,.2f} ms", f"{seconds / whole:.1%}")
     return table
 
 

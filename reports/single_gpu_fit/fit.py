@@ -32,7 +32,7 @@ from lbsim.scenario import Anchor, Scenario
 HERE = Path(__file__).parent
 KERNELS = "cudnn"
 NOISE = 0.06
-"""Spread of the logarithm of a rate between runs of one framework by others, about (FIDELITY of the data)."""
+"""Spread of the logarithm of a rate between runs of one framework by others, about."""
 KERNEL_PRIORS = {
     "vector_efficiency": (0.72, 0.11),
     "winograd_speedup": (2.25, 0.1),  # the products that the algorithm saves

@@ -1,0 +1,25 @@
+"""``lbsim explain``: where the efficiency goes, and what would help.
+
+`lbsim.tables` is imported where a table is printed: late, for start-up time alone.
+"""
+
+from lbsim import answer
+from lbsim.explain import explain as explain_scenario
+from lbsim.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.scenario import Scenario
+from lbsim.terminal import print_json, print_table
+
+
+@asking_for_a_scenario
+def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
+    """Say where the efficiency goes, cause by cause, and what each lever is worth.
+
+    For example:  lbsim explain --gpus 1024 --cluster mn-1 --software chainer-2017
+    """
+    explanation = explain_scenario(scenario)
+    if output is Format.JSON:
+        print_json(answer.of_explanation(explanation))
+    else:
+        from lbsim import tables
+
+        print_table(tables.of_explanation(explanation))
