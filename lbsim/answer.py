@@ -8,6 +8,7 @@ from lbsim import __version__
 from lbsim.explain import Explanation
 from lbsim.metrics import Prediction
 from lbsim.timing import Timing
+from lbsim.tune import Tuning
 from lbsim.validate import Accuracy, Result, Validation
 
 if TYPE_CHECKING:
@@ -59,6 +60,20 @@ def of_explanation(explanation: Explanation) -> dict[str, Any]:
         "causes": [asdict(cause) for cause in explanation.causes],
         "levers": [asdict(lever) for lever in explanation.levers],
         "scenario": explanation.prediction.scenario.model_dump(mode="json"),
+        "lbsim": __version__,
+    }
+
+
+def of_tuning(tuning: Tuning) -> dict[str, Any]:
+    """Return the best plan found, what it gains and what to paste; ``scenario`` is the tuned one, whole."""
+    return {
+        "changes": tuning.changes,
+        "throughput": tuning.after.throughput,
+        "throughput_before": tuning.before.throughput,
+        "gain": {"expected": tuning.gain, "low": tuning.gain_low, "high": tuning.gain_high},
+        "plans_tried": tuning.tried,
+        "settings": list(tuning.settings),
+        "scenario": tuning.after.scenario.model_dump(mode="json"),
         "lbsim": __version__,
     }
 

@@ -14,7 +14,7 @@ import typer
 
 from lbsim import __version__, answer, catalog, inventory
 from lbsim.catalog import Folders
-from lbsim.commands import collective, compare, explain, timeline, workload
+from lbsim.commands import collective, compare, explain, timeline, tune, workload
 from lbsim.errors import InputError
 from lbsim.options import (
     Format,
@@ -152,6 +152,7 @@ def check_profiles(
 
 app.command()(collective.collective)
 app.command()(explain.explain)
+app.command()(tune.tune)
 app.command()(timeline.timeline)
 app.command()(compare.compare)
 

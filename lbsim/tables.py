@@ -18,6 +18,7 @@ from lbsim.inventory import Entry, describe
 from lbsim.metrics import Prediction, Range
 from lbsim.scenario import Scenario
 from lbsim.timing import Timing
+from lbsim.tune import Tuning
 from lbsim.units import DATA, DATA_RATE, SAMPLE_RATE, TIME, Dimension
 from lbsim.validate import Accuracy, Result, Validation
 
@@ -68,6 +69,28 @@ def of_explanation(explanation: Explanation) -> RenderableType:
         _parts([*causes, ("step", step)], step),
         _heading("What each change would be worth"),
         _pairs(levers),
+    )
+
+
+def of_tuning(tuning: Tuning) -> RenderableType:
+    """Return what to change, what that gains and what to paste."""
+    changes = [
+        (path.removeprefix("plan."), DATA.short(value) if path.endswith("threshold") else str(value))
+        for path, value in tuning.changes.items()
+    ]
+    gains = [
+        ("throughput", f"{SAMPLE_RATE.short(tuning.after.throughput)}, {tuning.gain:+.1%}"),
+        ("if the network is otherwise", f"{tuning.gain_low:+.1%} to {tuning.gain_high:+.1%}"),
+        ("plans tried", f"{tuning.tried:,}"),
+    ]
+    told = Group(*(Text(f"  {line}") for line in tuning.settings or ("nothing to set",)))
+    return Group(
+        Text("The quickest plan", style="bold"),
+        _pairs(changes or [("as it is", "nothing that was tried is faster")]),
+        _heading("What it gains"),
+        _pairs(gains),
+        _heading("What to set, where it runs"),
+        told,
     )
 
 

@@ -1,0 +1,35 @@
+"""``lbsim tune``: the quickest plan, and the settings that make it so.
+
+`lbsim.tables` is imported where a table is printed: late, for start-up time alone.
+"""
+
+from typing import Annotated
+
+import typer
+
+from lbsim import answer
+from lbsim.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.scenario import Scenario
+from lbsim.terminal import print_json, print_table
+from lbsim.tune import tune as tune_scenario
+
+
+@asking_for_a_scenario
+def tune(
+    scenario: Scenario,
+    most_batch: Annotated[
+        int | None, typer.Option(metavar="SAMPLES", help="Let the batch a GPU double up to this, within memory.")
+    ] = None,
+    output: OutputFormat = Format.TABLE,
+) -> None:
+    """Find the quickest all-reduce, fusion and precision of gradients, and say what to set.
+
+    For example:  lbsim tune --gpus 1024 --cluster mn-1 --software horovod-pytorch
+    """
+    tuning = tune_scenario(scenario, most_batch)
+    if output is Format.JSON:
+        print_json(answer.of_tuning(tuning))
+    else:
+        from lbsim import tables
+
+        print_table(tables.of_tuning(tuning))
