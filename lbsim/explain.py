@@ -51,8 +51,9 @@ class Explanation:
         lost = max(self.causes[1:], key=lambda cause: cause.seconds)
         best = self.levers[0] if self.levers and self.levers[0].gain > 0 else None
         advice = f"; what would help most is {best.name}, {best.gain:+.0%}" if best else "; no single change would help"
+        could = f"what {gpus:,} GPU{'s' if gpus > 1 else ''} could do"
         return (
-            f"{self.prediction.scaling_efficiency:.0%} of what {gpus:,} GPUs could do: the step loses most, "
+            f"{self.prediction.scaling_efficiency:.0%} of {could}: the step loses most, "
             f"{lost.seconds / step:.0%}, to {lost.name}{advice}."
         )
 
