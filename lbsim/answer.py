@@ -5,20 +5,21 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lbsim import __version__
-from lbsim.explain import Explanation
-from lbsim.metrics import Prediction
-from lbsim.timing import Timing
-from lbsim.tune import Tuning
-from lbsim.validate import Accuracy, Result, Validation
 
 if TYPE_CHECKING:
+    # for their names alone; some are imported late, for start-up time
+    from lbsim.explain import Explanation
+    from lbsim.metrics import Prediction
     from lbsim.ranks import RankRuns
+    from lbsim.timing import Timing
+    from lbsim.tune import Tuning
+    from lbsim.validate import Accuracy, Result, Validation
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Shares of the steps of which the longest is told."""
 
 
-def of_prediction(prediction: Prediction) -> dict[str, Any]:
+def of_prediction(prediction: "Prediction") -> dict[str, Any]:
     """Return *prediction* in SI units; its ``scenario`` is whole, with units, so that it can be rerun."""
     return {
         "throughput": prediction.throughput,
@@ -51,7 +52,7 @@ def of_ranks(runs: "RankRuns") -> dict[str, Any]:
     }
 
 
-def of_explanation(explanation: Explanation) -> dict[str, Any]:
+def of_explanation(explanation: "Explanation") -> dict[str, Any]:
     """Return where the step goes in seconds, in the order of the causes, and what each lever is worth."""
     return {
         "step_time": explanation.prediction.step_time,
@@ -64,7 +65,7 @@ def of_explanation(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def of_tuning(tuning: Tuning) -> dict[str, Any]:
+def of_tuning(tuning: "Tuning") -> dict[str, Any]:
     """Return the best plan found, what it gains and what to paste; ``scenario`` is the tuned one, whole."""
     return {
         "changes": tuning.changes,
@@ -78,7 +79,7 @@ def of_tuning(tuning: Tuning) -> dict[str, Any]:
     }
 
 
-def of_timing(timing: Timing, done: Sequence[float] = ()) -> dict[str, Any]:
+def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
     """Return *timing* in bytes and seconds, phase by phase, and when each rank is *done* if that was asked."""
     return {
         "algorithm": timing.collective.algorithm,
@@ -102,12 +103,12 @@ def of_timing(timing: Timing, done: Sequence[float] = ()) -> dict[str, Any]:
     }
 
 
-def of_sweep(timings: Iterable[Timing]) -> dict[str, Any]:
+def of_sweep(timings: "Iterable[Timing]") -> dict[str, Any]:
     """Return each timing of a sweep over sizes."""
     return {"sweep": [of_timing(timing) for timing in timings], "lbsim": __version__}
 
 
-def of_validation(validation: Validation) -> dict[str, Any]:
+def of_validation(validation: "Validation") -> dict[str, Any]:
     """Return each case and the accuracy over all, by role, by system and by class."""
     return {
         "cases": [_of_result(result) for result in validation.results],
@@ -120,7 +121,7 @@ def of_validation(validation: Validation) -> dict[str, Any]:
     }
 
 
-def _of_result(result: Result) -> dict[str, Any]:
+def _of_result(result: "Result") -> dict[str, Any]:
     return {
         "system": result.system,
         "source": result.source,
@@ -138,5 +139,5 @@ def _of_result(result: Result) -> dict[str, Any]:
     }
 
 
-def _of_accuracy(accuracy: Accuracy) -> dict[str, Any]:
+def _of_accuracy(accuracy: "Accuracy") -> dict[str, Any]:
     return asdict(accuracy)

@@ -1,7 +1,6 @@
 """The command line. What several commands share stands in `lbsim.options`; some have a file in ``lbsim/commands``.
 
-`lbsim.tables` is imported where a table is printed, `lbsim.ranks` where ranks are asked for: late, for start-up time
-alone.
+What one command alone needs, tables, ranks or cases, is imported where it is used: late, for start-up time alone.
 """
 
 import os
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbsim import __version__, answer, catalog, inventory
+from lbsim import __version__, answer, catalog
 from lbsim.catalog import Folders
 from lbsim.commands import collective, compare, explain, timeline, tune, workload
 from lbsim.errors import InputError
@@ -21,6 +20,7 @@ from lbsim.options import (
     OutputFormat,
     OwnProfiles,
     Ranks,
+    all_kinds,
     all_names,
     asking_for_a_scenario,
     completing,
@@ -29,7 +29,6 @@ from lbsim.options import (
 from lbsim.predict import predict as predict_scenario
 from lbsim.scenario import Scenario
 from lbsim.terminal import print_error, print_json, print_table
-from lbsim.validate import validate as validate_cases
 
 if TYPE_CHECKING:
     from lbsim.ranks import RankRuns
@@ -101,6 +100,8 @@ def validate(
     output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict what others have published or measured, and show how far off that is."""
+    from lbsim.validate import validate as validate_cases
+
     validation = validate_cases(cases, only)
     if output is Format.JSON:
         print_json(answer.of_validation(validation))
@@ -114,12 +115,12 @@ def validate(
 def list_profiles(
     kind: Annotated[
         str,
-        typer.Argument(autocompletion=completing(lambda: inventory.KINDS), help="E.g. clusters, accelerators, models."),
+        typer.Argument(autocompletion=completing(all_kinds), help="E.g. clusters, accelerators, models."),
     ] = "",
     own: OwnProfiles = None,
 ) -> None:
     """List what there is to choose from, with a line of description each."""
-    from lbsim import tables
+    from lbsim import inventory, tables
 
     print_table(tables.of_entries(inventory.entries(kind, Folders(own_folders(own)))))
 
@@ -130,6 +131,8 @@ def show_profile(
     own: OwnProfiles = None,
 ) -> None:
     """Print a profile as TOML, complete, with units and source; a good start for one of your own."""
+    from lbsim import inventory
+
     typer.echo(inventory.sheet(name, Folders(own_folders(own))), nl=False)
 
 
@@ -139,6 +142,8 @@ def check_profiles(
     own: OwnProfiles = None,
 ) -> None:
     """Say whether profiles of your own are valid, or what their first fault is."""
+    from lbsim import inventory
+
     folders, faults = Folders(own_folders(own)), 0
     for file in files:
         try:

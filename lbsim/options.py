@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lbsim import catalog, inventory
+from lbsim import catalog
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
 from lbsim.question import ask, read_tables
@@ -46,7 +46,16 @@ def _modules(package: str) -> Callable[[str], list[str]]:
 
 def all_names() -> Iterable[str]:
     """Return the names of all that there is to choose."""
+    from lbsim import inventory  # late, for start-up time alone
+
     return [name for kind in inventory.KINDS for name in inventory.names(kind)]
+
+
+def all_kinds() -> Iterable[str]:
+    """Return the kinds of what there is to choose."""
+    from lbsim import inventory  # late, for start-up time alone
+
+    return inventory.KINDS
 
 
 ScenarioFile = Annotated[

@@ -12,18 +12,20 @@ from rich.text import Text
 
 from lbsim import __version__
 from lbsim.answer import QUANTILES
-from lbsim.comparison import Comparison, Difference
-from lbsim.explain import Explanation
-from lbsim.inventory import Entry, describe
+from lbsim.inventory import describe
 from lbsim.metrics import Prediction, Range
 from lbsim.scenario import Scenario
-from lbsim.timing import Timing
-from lbsim.tune import Tuning
 from lbsim.units import DATA, DATA_RATE, SAMPLE_RATE, TIME, Dimension
-from lbsim.validate import Accuracy, Result, Validation
 
 if TYPE_CHECKING:
+    # for their names alone; they are imported where they are made, for start-up time
+    from lbsim.comparison import Comparison, Difference
+    from lbsim.explain import Explanation
+    from lbsim.inventory import Entry
     from lbsim.ranks import RankRuns
+    from lbsim.timing import Timing
+    from lbsim.tune import Tuning
+    from lbsim.validate import Accuracy, Result, Validation
 
 _FP32 = 4
 """Bytes of a number, as nccl-tests counts them unless told otherwise."""
@@ -58,7 +60,7 @@ def of_ranks(runs: "RankRuns") -> RenderableType:
     return Group(_heading(heading), _pairs([("mean", mean), *rows[1:], ("slowest", slowest or "none: all alike")]))
 
 
-def of_explanation(explanation: Explanation) -> RenderableType:
+def of_explanation(explanation: "Explanation") -> RenderableType:
     """Return where the step goes as a waterfall, and the levers, the most worth first."""
     step = explanation.prediction.step_time
     causes = [(cause.name, cause.seconds) for cause in explanation.causes]
@@ -72,7 +74,7 @@ def of_explanation(explanation: Explanation) -> RenderableType:
     )
 
 
-def of_tuning(tuning: Tuning) -> RenderableType:
+def of_tuning(tuning: "Tuning") -> RenderableType:
     """Return what to change, what that gains and what to paste."""
     changes = [
         (path.removeprefix("plan."), DATA.short(value) if path.endswith("threshold") else str(value))
@@ -94,7 +96,7 @@ def of_tuning(tuning: Tuning) -> RenderableType:
     )
 
 
-def of_timing(timing: Timing, done: Sequence[float] = ()) -> RenderableType:
+def of_timing(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
     """Return one all-reduce and its phases; *done* is when each rank is, where that was asked."""
     rows = [
         ("time", TIME.short(timing.time)),
@@ -108,7 +110,7 @@ def of_timing(timing: Timing, done: Sequence[float] = ()) -> RenderableType:
     return Group(Text(title, style="bold"), _pairs(rows), _heading("Phases"), _phases(timing))
 
 
-def of_sweep(timings: Iterable[Timing]) -> RenderableType:
+def of_sweep(timings: "Iterable[Timing]") -> RenderableType:
     """Return the columns that nccl-tests prints; it reads as its output does, in fp32 and summed."""
     lines = [
         f"#{'':53}out-of-place",
@@ -123,7 +125,7 @@ def of_sweep(timings: Iterable[Timing]) -> RenderableType:
     return Text("\n".join(lines))
 
 
-def of_comparison(comparison: Comparison, names: tuple[str, str]) -> RenderableType:
+def of_comparison(comparison: "Comparison", names: tuple[str, str]) -> RenderableType:
     """Return each difference in what was asked of two scenarios, and each in what is answered."""
     first, second = (Path(name).name for name in names)
     return Group(
@@ -135,7 +137,7 @@ def of_comparison(comparison: Comparison, names: tuple[str, str]) -> RenderableT
     )
 
 
-def of_validation(validation: Validation) -> RenderableType:
+def of_validation(validation: "Validation") -> RenderableType:
     """Return every result, by class, with the mean error of each class and, last, of all."""
     parts: list[RenderableType] = []
     for name, accuracy in validation.by("class").items():
@@ -143,7 +145,7 @@ def of_validation(validation: Validation) -> RenderableType:
     return Group(*parts, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
 
 
-def of_entries(entries: Iterable[Entry]) -> RenderableType:
+def of_entries(entries: "Iterable[Entry]") -> RenderableType:
     """Return names with a line of description each, under the name of their kind."""
     table = Table(box=None, show_header=False, pad_edge=False)
     kind = ""
@@ -265,7 +267,7 @@ def _parts(parts: Iterable[tuple[str, float]], whole: float) -> Table:
     return table
 
 
-def _phases(timing: Timing) -> Table:
+def _phases(timing: "Timing") -> Table:
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("  name", min_width=26)
     for name in ("steps", "message", "links", "time"):
@@ -286,7 +288,7 @@ def _memory(prediction: Prediction) -> Table:
     return _pairs([("needed", share), ("of which", inside)])
 
 
-def _results(results: Iterable[Result], accuracy: Accuracy) -> Table:
+def _results(results: "Iterable[Result]", accuracy: "Accuracy") -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
     table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
     table.add_column("id", width=9, overflow="fold")
@@ -300,7 +302,7 @@ def _results(results: Iterable[Result], accuracy: Accuracy) -> Table:
     return table
 
 
-def _result(result: Result) -> tuple[str, ...]:
+def _result(result: "Result") -> tuple[str, ...]:
     observed, _, unit = _number(result.observed, result.dimension).partition(" ")
     factor = result.dimension.units[unit] if result.dimension else 1.0
     quantity = f"{'ratio of ' if result.relative else ''}{result.quantity.replace('_', ' ')}{unit and f', {unit}'}"
@@ -323,7 +325,7 @@ def _share(share: float | None, digits: int = 1) -> str:
     return "-" if share is None else f"{share:.{digits}%}"
 
 
-def _in_words(accuracy: Accuracy) -> str:
+def _in_words(accuracy: "Accuracy") -> str:
     error, largest = _share(accuracy.mean_absolute_relative_error), _share(accuracy.max_absolute_relative_error)
     covered = accuracy.interval_coverage
     inside = "" if covered is None else f", {_share(covered, 0)} inside their interval"
@@ -339,7 +341,7 @@ _WIDEST = 18
 """Characters of a value in a comparison; JSON has it whole."""
 
 
-def _differences(differences: Iterable[Difference], *names: str, ratios: bool = False) -> RenderableType:
+def _differences(differences: "Iterable[Difference]", *names: str, ratios: bool = False) -> RenderableType:
     """Return a row a difference, with *ratios* if they say something."""
     rows = [(row.path, _value(row.path, row.first), _value(row.path, row.second), row.ratio) for row in differences]
     if not rows:

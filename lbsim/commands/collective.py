@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lbsim import answer, timing
+from lbsim import answer
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
 from lbsim.options import (
@@ -54,6 +54,8 @@ def collective(
     plan = given({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
     named = given({"cluster": cluster, "software": software, "software.library": library})
     scenario = ask({"plan": plan}, from_here(named | pairs(changes or [])), Folders(own_folders(own)))
+    from lbsim import timing  # late, for start-up time alone
+
     sizes = timing.message_sizes(message, first, last, factor)
     timings = [timing.time_all_reduce(scenario, size) for size in sizes]
     done = _finish_times(scenario, sizes) if per_rank else ()

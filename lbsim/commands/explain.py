@@ -1,10 +1,9 @@
 """``lbsim explain``: where the efficiency goes, and what would help.
 
-`lbsim.tables` is imported where a table is printed: late, for start-up time alone.
+What the command alone needs is imported where it is used: late, for start-up time alone.
 """
 
 from lbsim import answer
-from lbsim.explain import explain as explain_scenario
 from lbsim.options import Format, OutputFormat, asking_for_a_scenario
 from lbsim.scenario import Scenario
 from lbsim.terminal import print_json, print_table
@@ -16,6 +15,8 @@ def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
 
     For example:  lbsim explain --gpus 1024 --cluster mn-1 --software chainer-2017
     """
+    from lbsim.explain import explain as explain_scenario
+
     explanation = explain_scenario(scenario)
     if output is Format.JSON:
         print_json(answer.of_explanation(explanation))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from lbsim import chrome_trace
 from lbsim.errors import InputError
 from lbsim.options import asking_for_a_scenario
 from lbsim.predict import predict
@@ -22,6 +21,8 @@ def timeline(
 
     For example:  lbsim timeline --gpus 1024 --cluster mn-1 --out step.json
     """
+    from lbsim import chrome_trace  # late, for start-up time alone
+
     prediction = predict(scenario)
     name = f"{Path(scenario.model).name} on {scenario.plan.gpus} GPUs of {scenario.cluster.name}, simulated"
     trace = chrome_trace.of_timeline(prediction.timeline, name)

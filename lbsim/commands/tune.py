@@ -1,6 +1,6 @@
 """``lbsim tune``: the quickest plan, and the settings that make it so.
 
-`lbsim.tables` is imported where a table is printed: late, for start-up time alone.
+What the command alone needs is imported where it is used: late, for start-up time alone.
 """
 
 from typing import Annotated
@@ -11,7 +11,6 @@ from lbsim import answer
 from lbsim.options import Format, OutputFormat, asking_for_a_scenario
 from lbsim.scenario import Scenario
 from lbsim.terminal import print_json, print_table
-from lbsim.tune import tune as tune_scenario
 
 
 @asking_for_a_scenario
@@ -26,6 +25,8 @@ def tune(
 
     For example:  lbsim tune --gpus 1024 --cluster mn-1 --software horovod-pytorch
     """
+    from lbsim.tune import tune as tune_scenario
+
     tuning = tune_scenario(scenario, most_batch)
     if output is Format.JSON:
         print_json(answer.of_tuning(tuning))

@@ -28,7 +28,7 @@ def local_rate(weight_norm: Tensor, gradient_norm: Tensor, trust: float, decay: 
 def lars(  # noqa: PLR0917
     weight: Tensor, gradient: Tensor, velocity: Tensor, rate: float, trust: float, momentum: float, decay: float
 ) -> tuple[Tensor, Tensor]:
-    r"""Return weight and velocity of a layer after a step; with zero *trust*, of a bias, neither scaled nor decayed.
+    r"""Return weight and velocity of a layer after a step; with zero *trust*, of a bias, whose rate is not scaled.
 
     .. math:: v \gets \mu v + \gamma \lambda^l (g + \lambda w), \quad w \gets w - v
 
@@ -38,10 +38,7 @@ def lars(  # noqa: PLR0917
     >>> lars(weight, weight, zero, rate=1.0, trust=0.5, momentum=0.9, decay=0.0)[0]
     tensor([1.5000, 2.0000])
     """
-    if not trust:
-        velocity = momentum * velocity + rate * gradient
-        return weight - velocity, velocity
-    scale = rate * local_rate(weight.norm(), gradient.norm(), trust, decay)
+    scale = rate * local_rate(weight.norm(), gradient.norm(), trust, decay) if trust else rate
     velocity = momentum * velocity + scale * (gradient + decay * weight)
     return weight - velocity, velocity
 
@@ -49,8 +46,8 @@ def lars(  # noqa: PLR0917
 class LARS(MultiTensorOptimizer):
     """`lars` over all tensors at once.
 
-    A group with ``trust=0`` holds biases and normalisation parameters. Norms are stacked, so that the local rates of
-    all layers are computed together and stay on the device.
+    A group with ``trust=0`` holds biases and normalisation parameters, which decay only if the group says so. Norms are
+    stacked, so that the local rates of all layers are computed together and stay on the device.
     """
 
     def __init__(
@@ -69,11 +66,11 @@ class LARS(MultiTensorOptimizer):
         """Do the step of one group."""
         velocities = self.kept("velocity", weights)
         torch._foreach_mul_(velocities, group["momentum"])
+        decayed = with_decay(gradients, weights, group["weight_decay"])
         if group["trust"]:
             weight_norms, gradient_norms = (torch.stack(torch._foreach_norm(each)) for each in (weights, gradients))
             rates = group["lr"] * local_rate(weight_norms, gradient_norms, group["trust"], group["weight_decay"])
-            decayed = with_decay(gradients, weights, group["weight_decay"])
             torch._foreach_addcmul_(velocities, decayed, rates.unbind())
         else:
-            add_scaled(velocities, gradients, group["lr"])
+            add_scaled(velocities, decayed, group["lr"])
         torch._foreach_sub_(weights, velocities)

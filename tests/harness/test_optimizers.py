@@ -103,7 +103,10 @@ def by_hand(function, states, choose, weights):
 
 
 def test_lars_is_algorithm_1_of_you_et_al():
-    chosen = lambda w, _: {"trust": 0.02 if w.dim() > 1 else 0.0, "momentum": 0.9, "decay": 0.01}  # noqa: E731
+    def chosen(w, _):
+        matrix = w.dim() > 1
+        return {"trust": 0.02 * matrix, "momentum": 0.9, "decay": 0.01 * matrix}
+
     agree(by_hand(lars, 1, chosen, random(0)), you(random(0)))
     weights = parameters()
     agree(run(LARS(lars_groups(weights), lr=0.1), weights), you(random(0)))
@@ -204,3 +207,11 @@ def test_lars_takes_at_most_half_as_long_again_as_torchs_sgd_and_less_than_a_loo
     times = measured(torch.device("cpu"))
     assert ratio(times) <= 1.5
     assert ratio(times, other="LARS, a tensor at a time") < 1
+
+
+def test_biases_decay_under_lars_if_they_are_asked_to():
+    """Jia et al., table 7, compare runs that decay batch norm with runs that do not: v = rate (g + decay w)."""
+    bias = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    bias.grad = torch.tensor([1.0], dtype=torch.float64)
+    LARS([{"params": [bias], "weight_decay": 0.25, "trust": 0.0}], lr=0.5).step()
+    assert bias.item() == 2.0 - 0.5 * (1.0 + 0.25 * 2.0)
