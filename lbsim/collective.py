@@ -82,7 +82,9 @@ class Fabric:
     group_size: int
     """GPUs of a group, for algorithms that have groups."""
     switches: tuple[Switch, ...] = ()
+    """Levels of switches that pass up less than comes in."""
     jobs: int = 1
+    """That load the switches alike, this one among them."""
     memory: float = math.inf
     """Bytes a second of a GPU's memory, for the arithmetic of a reduction."""
 
@@ -110,11 +112,10 @@ class Fabric:
 
     def _by(self, way: Protocol) -> "Fabric":
         costs = {name: getattr(way, name) for name in ("per_collective", "per_step", "per_step_inside")}
-        slower = (
+        intra, inter = (
             link.model_copy(update={"efficiency": link.efficiency * way.efficiency})
             for link in (self.intra_node, self.inter_node)
         )
-        intra, inter = slower
         library = self.library.model_copy(update=costs | {"protocols": ()})
         return replace(self, intra_node=intra, inter_node=inter, library=library)
 

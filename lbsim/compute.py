@@ -26,7 +26,7 @@ from lbsim.workload import Layer, Workload
 
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "mixed": 2, "bf16": 2}
 GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-_MASTER_BYTES = 4
+MASTER_BYTES = 4
 
 _UPDATE_TRAFFIC: dict[Optimizer, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
 """fp32 numbers read and written a parameter: weight, gradient and each moment read, weight and moments written;
@@ -198,7 +198,7 @@ def _update(workload: Workload, plan: Plan, software: Software, rates: _Rates) -
     LARS reads weights, gradients and momentum, writes weights and momentum, and needs two norms a tensor
     (You, Gitman, Ginsburg, arXiv:1708.03888).
     """
-    moved = workload.parameters * _UPDATE_TRAFFIC[plan.optimizer] * _MASTER_BYTES
+    moved = workload.parameters * _UPDATE_TRAFFIC[plan.optimizer] * MASTER_BYTES
     tensors = len(workload.tensors)
     launches = -(-tensors // _TENSORS_A_LAUNCH) if software.multi_tensor_update else tensors
     return moved / rates.memory + launches * _UPDATE_KERNELS[plan.optimizer] * rates.kernel_time

@@ -75,7 +75,7 @@ def _anchored_alone(scenario: Scenario) -> Scenario:
     """Return *scenario* anchored at one GPU if it was at several, so that no link has a say in its compute."""
     if scenario.anchor is None or scenario.anchor.gpus == 1:
         return scenario
-    alone = predict(override(scenario, {"plan.gpus": 1}))
+    alone = predict(override(scenario, {"plan.gpus": 1, "cluster.slow": ()}))
     anchor = Anchor(throughput=alone.throughput, batch_per_gpu=scenario.plan.batch_per_gpu)
     return scenario.model_copy(update={"anchor": anchor})
 

@@ -8,7 +8,6 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-from lbsim.catalog import SHIPPED, Folders
 from lbsim.compute import arithmetic_class
 from lbsim.metrics import Interval, Range
 from lbsim.residuals import Residuals
@@ -22,9 +21,9 @@ _RATES = ("throughput", "throughput_per_gpu")
 
 
 @lru_cache
-def residuals(name: str = "published", folders: Folders = SHIPPED) -> Residuals:
+def residuals() -> Residuals:
     """Return the left-out errors by class of prediction."""
-    return Residuals.load(name, folders)
+    return Residuals.load("published")
 
 
 def interval(scenario: Scenario, values: dict[str, float], level: float) -> Interval:

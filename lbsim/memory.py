@@ -2,7 +2,7 @@
 
 from dataclasses import astuple, dataclass
 
-from lbsim.compute import GRADIENT_BYTES, element_bytes
+from lbsim.compute import GRADIENT_BYTES, MASTER_BYTES, element_bytes
 from lbsim.errors import InputError
 from lbsim.plan import Optimizer
 from lbsim.scenario import Scenario
@@ -10,7 +10,6 @@ from lbsim.units import DATA
 
 _STATE_NUMBERS: dict[Optimizer, int] = {"sgd": 1, "lars": 1, "adam": 2, "lamb": 2}
 """Moments kept a parameter."""
-_MASTER_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ def memory(scenario: Scenario) -> Memory:
     saved = sum(layer.saved_elements for layer in workload.layers if not (layer.fusible and software.fused))
     return Memory(
         weights=parameters * element,
-        masters=parameters * _MASTER_BYTES if plan.precision in {"mixed", "bf16"} else 0.0,
+        masters=parameters * MASTER_BYTES if plan.precision in {"mixed", "bf16"} else 0.0,
         gradients=gradient,
-        optimizer=parameters * _MASTER_BYTES * _STATE_NUMBERS[plan.optimizer],
+        optimizer=parameters * MASTER_BYTES * _STATE_NUMBERS[plan.optimizer],
         activations=saved * element * plan.batch_per_gpu,
         fusion_buffers=gradient if plan.gpus > 1 and software.fusion_copies else 0.0,
         reserved=software.reserved_memory,

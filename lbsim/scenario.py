@@ -123,8 +123,7 @@ def workload(model: str) -> Workload:
 
 @lru_cache
 def _built(name: str) -> Workload:
-    built = catalog.module("workloads", name).build()
-    assert isinstance(built, Workload)
+    built: Workload = catalog.module("workloads", name).build()
     return built
 
 
@@ -138,15 +137,6 @@ def override(scenario: Scenario, changes: Mapping[str, Any], folders: Folders = 
     for path, value in changes.items():
         scenario = _changed(scenario, path.split("."), value, path, folders)
     return scenario
-
-
-def value_at(scenario: Scenario, path: str) -> Any:
-    """Return what stands at a dotted *path* of *scenario*."""
-    found: Any = scenario
-    for name in path.split("."):
-        _check_field(found, name, path)
-        found = getattr(found, name)
-    return found
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lbsim.case import CaseFile, Observed, case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, Folders
@@ -171,8 +171,7 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
 
 
 def _predicted(prediction: Prediction, quantity: str) -> _Predicted:
-    value = reduce(getattr, quantity.split("."), prediction)
-    assert isinstance(value, float | int)
+    value: Any = reduce(getattr, quantity.split("."), prediction)
     bounds = prediction.interval.ranges.get(quantity)
     return _Predicted(value, bounds.low, bounds.high) if bounds else _Predicted(value, None, None)
 

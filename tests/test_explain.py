@@ -58,6 +58,13 @@ def test_an_anchor_of_several_gpus_keeps_its_compute_when_links_change():
     assert explanation.causes[0].seconds == pytest.approx(parts.forward + parts.backward)
 
 
+def test_a_slow_gpu_is_a_straggler_even_when_several_gpus_anchor_it():
+    slow = override(AKIBA, {"cluster.slow": "[{gpu = 17, compute = 1.5}]"})
+    anchored = slow.model_copy(update={"anchor": Anchor(throughput=1000, gpus=8)})
+    causes = {cause.name: cause.seconds for cause in explain(anchored).causes}
+    assert causes["stragglers"] == pytest.approx(0.5 * causes["compute"], rel=0.01)
+
+
 def test_the_command_says_it_in_a_sentence_and_as_json():
     asked = ["explain", "--gpus", "1024", "--cluster", "mn-1", "--software", "chainer-2017", "--batch-per-gpu", "32"]
     printed = CliRunner().invoke(app, asked).stdout

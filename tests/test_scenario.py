@@ -3,7 +3,6 @@ import json
 import pytest
 
 from lbsim import InputError, Scenario, override, predict
-from lbsim.scenario import value_at
 
 
 def scenario(**plan):
@@ -22,7 +21,7 @@ def test_what_is_written_as_json_is_read_back_as_the_same_scenario():
 
 def test_a_dotted_path_changes_one_thing_and_nothing_else():
     before, after = scenario(), override(scenario(), {"cluster.inter_node.bandwidth": "25 GB/s"})
-    assert value_at(after, "cluster.inter_node.bandwidth") == 25e9
+    assert after.cluster.inter_node.bandwidth == 25e9
     assert override(after, {"cluster.inter_node.bandwidth": before.cluster.inter_node.bandwidth}) == before
 
 

@@ -5,7 +5,6 @@ before LARS, which updates fp32 masters; the new weights are cast back. Batch no
 P. Micikevicius et al., "Mixed Precision Training," ICLR 2018, from which dynamic loss scaling is too.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -136,8 +135,3 @@ class Masters:
 def inputs_in(dtype: torch.dtype, samples: Tensor) -> Tensor:
     """Return *samples* in the precision of the model; labels and tokens stay."""
     return samples.to(dtype) if samples.is_floating_point() else samples
-
-
-def gradients_of(parameters: Sequence[tuple[str, nn.Parameter]]) -> list[Tensor]:
-    """Return the gradients that there are."""
-    return [parameter.grad for _, parameter in parameters if parameter.grad is not None]
