@@ -1,4 +1,4 @@
-"""Measure all-reduces and steps on testbeds of 2, 4, 8 and 16 hosts and three rates; needs root and iproute2.
+r"""Measure all-reduces and steps on testbeds of 2, 4, 8 and 16 hosts and three rates; needs root and iproute2.
 
     python reports/testbed/measure.py                    # every testbed, into traces/testbed/
     python reports/testbed/measure.py 16 "40 Mb/s"       # one
@@ -6,7 +6,7 @@
 A testbed is put up once for each number of hosts and rate; its hosts then run this file again, as the ranks. Compute is
 replayed from `traces/testbed/compute.json`, taken alone on one core by
 
-    python -m lbsim.harness bench scaling --model net:small --input 3x32x32 --batch-per-gpu 32 --steps 8 --cpu \\
+    python -m lbsim.harness bench scaling --model net:small --input 3x32x32 --batch-per-gpu 32 --steps 8 --cpu \
         --out ../../traces/testbed/compute.json
 
 in this folder, so that the hosts share the processors for nothing but communication.
@@ -60,7 +60,7 @@ def main() -> None:
 
 def measure_here(hosts: int, rate: str) -> None:
     """Measure as one of the ranks; rank 0 writes."""
-    stem = f"{hosts}x{rate.split()[0]}"
+    stem = f"{hosts}x{rate.removesuffix(' Mb/s')}"
     with joined(120.0, gpu=False) as place:
         reduced = bench_all_reduce.measure(
             place,
@@ -83,7 +83,7 @@ def _scaling(place: Place, plan: dict[str, object]) -> Trace:
 
 
 def _joined(traces: list[Trace]) -> Trace:
-    """Return one trace of all plans: every step of every rank, and rank 0's first timelines of the plan by threshold."""
+    """Return one trace of all plans: every step of every rank, and three of rank 0's timelines."""
     observations = [
         observation.model_copy(update={"settings": {name: trace.settings[name] for name in KEPT}})
         for trace in traces

@@ -1,5 +1,7 @@
 """The network whose step is recorded once, alone on a core, and replayed on every host."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -7,7 +9,7 @@ def small() -> nn.Module:
     """Return a convolutional network of 14 tensors, 0.41 million parameters, for images of 3x32x32."""
     widths = (3, 32, 64, 64, 128, 128)
     layers: list[nn.Module] = []
-    for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(widths)):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
         if number % 2:
             layers.append(nn.MaxPool2d(2))
