@@ -4,9 +4,9 @@ typer reads the signature of a command; `asking_for_a_scenario` writes those of 
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 from lbsim import catalog
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
-from lbsim.question import ask, read_tables
+from lbsim.question import Question, ask, read_tables
 from lbsim.scenario import Scenario
 from lbsim.workload_file import SUFFIXES
 
@@ -118,7 +118,7 @@ OwnProfiles = Annotated[
 ]
 
 
-def scenario_of(
+def question_of(
     scenario_file: ScenarioFile = None,
     gpus: Gpus = None,
     model: Model = None,
@@ -131,27 +131,52 @@ def scenario_of(
     anchor: Anchor = None,
     changes: Changes = None,
     own: OwnProfiles = None,
-) -> Scenario:
-    """Return the scenario that these options mean."""
+) -> Question:
+    """Return what these options ask, which may not say how many GPUs."""
     said = read_tables(scenario_file) if scenario_file else {}
     plan = {"gpus": gpus, "batch_per_gpu": batch_per_gpu, "precision": precision, "all_reduce": all_reduce}
     said["plan"] = said.get("plan", {}) | given(plan)
-    if "gpus" not in said["plan"]:
-        raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
     named = given({"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion})
     folders = Folders(own_folders(own), scenario_file.absolute().parent if scenario_file else None)
-    return ask(said, from_here(named | pairs(changes or [])), folders)
+    return Question(said, from_here(named | pairs(changes or [])), folders)
+
+
+def scenario_of(question: Question) -> Scenario:
+    """Return the scenario that *question* asks about, or raise InputError if it does not say how many GPUs."""
+    if "gpus" not in question.tables["plan"]:
+        raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
+    return ask(question.tables, question.changes, question.folders)
 
 
 def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command*, whose first parameter is a scenario, the options of `scenario_of` in its place."""
-    asked = inspect.signature(scenario_of).parameters
+    """Give *command*, whose first parameter is a scenario, the options of a scenario in its place."""
+    return _asking(command, lambda **values: scenario_of(question_of(**values)))
+
+
+def asking_for_a_question(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command*, whose first parameter is a question, the options of a scenario in its place."""
+    return _asking(command, question_of)
+
+
+def asking_without_a_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* the options of a scenario; its first parameter makes a question of a scenario file, or None.
+
+    For a command with arguments of its own, among which it finds the file itself.
+    """
+    return _asking(command, lambda **values: partial(question_of, **values), without={"scenario_file"})
+
+
+def _asking(
+    command: Callable[..., None], answer: Callable[..., object], without: Container[str] = ()
+) -> Callable[..., None]:
+    options = inspect.signature(question_of).parameters
+    asked = {name: one for name, one in options.items() if name not in without}
     others = list(inspect.signature(command).parameters.values())[1:]
 
     @wraps(command)
     def asks(**values: Any) -> None:
         command(
-            scenario_of(**{name: values[name] for name in asked}),
+            answer(**{name: values[name] for name in asked}),
             **{name: value for name, value in values.items() if name not in asked},
         )
 

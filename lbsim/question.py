@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,25 @@ def ask(tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders 
     >>> ask({"plan": {"gpus": 8}}, {"software": "chainer-2017", "cluster.nics": 2}).cluster.nics
     2
     """
+    named, below = in_order(changes)
+    return override(Scenario.read(dict(tables) | named, folders), below, folders)
+
+
+def in_order(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of *changes* replaces a whole, and then what changes one thing, in the order to change it in."""
     named = {name: value for name, value in changes.items() if name in _NAMED}
     if isinstance(named.get("anchor"), str):
         named["anchor"] = {"throughput": named["anchor"]}
     paths = [path for path in changes if path not in _NAMED]
     # last, because `split` is refused until plan.fusion_split stands
     paths.sort(key=lambda path: path == "plan.fusion")
-    return override(Scenario.read(dict(tables) | named, folders), {path: changes[path] for path in paths}, folders)
+    return named, {path: changes[path] for path in paths}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was written, before it is a scenario: the tables of a file, and changes to them."""
+
+    tables: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    folders: Folders = SHIPPED

@@ -11,7 +11,7 @@ import typer
 
 from lbsim import comparison
 from lbsim.comparison import Difference
-from lbsim.options import Format, OutputFormat, OwnProfiles, scenario_of
+from lbsim.options import Format, OutputFormat, OwnProfiles, question_of, scenario_of
 from lbsim.predict import predict
 from lbsim.terminal import print_json, print_table
 
@@ -28,7 +28,7 @@ def compare(
 
     For example:  lbsim compare before.json after.json
     """
-    compared = comparison.compare(*(predict(scenario_of(file, own=own)) for file in (first, second)))
+    compared = comparison.compare(*(predict(scenario_of(question_of(file, own=own))) for file in (first, second)))
     if output is Format.JSON:
         print_json({"inputs": [*map(asdict, compared.inputs)], "outputs": [*map(_with_ratio, compared.outputs)]})
     else:
