@@ -11,17 +11,23 @@ from lbsim import catalog
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.metrics import Breakdown
 from lbsim.profile import Table, Text
-from lbsim.units import SAMPLE_RATE, TIME, Dimension
+from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME, Bytes, Dimension
 
-QUANTITIES: dict[str, Dimension | None] = {
-    "throughput": SAMPLE_RATE,
-    "throughput_per_gpu": SAMPLE_RATE,
-    "step_time": TIME,
-    "scaling_efficiency": None,
-    "scaling_efficiency_vs_node": None,
-    "time_to_train": TIME,
-    "communication_time": TIME,
-} | {f"breakdown.{field.name}": TIME for field in fields(Breakdown)}
+ALL_REDUCES: dict[str, Dimension] = {"all_reduce_time": TIME, "bus_bandwidth": DATA_RATE}
+"""What can be observed of one all-reduce alone: nothing but the cluster, the library and the algorithm matters."""
+QUANTITIES: dict[str, Dimension | None] = (
+    {
+        "throughput": SAMPLE_RATE,
+        "throughput_per_gpu": SAMPLE_RATE,
+        "step_time": TIME,
+        "scaling_efficiency": None,
+        "scaling_efficiency_vs_node": None,
+        "time_to_train": TIME,
+        "communication_time": TIME,
+    }
+    | {f"breakdown.{field.name}": TIME for field in fields(Breakdown)}
+    | ALL_REDUCES
+)
 """What can be observed, by its key in a prediction's JSON; none is a plain number."""
 
 Changes = dict[str, Any]
@@ -44,6 +50,8 @@ class Observed(Table):
     """Whether a fit may use it."""
     class_: Annotated[str, Field(alias="class")] = ""
     """What the figure says something about, by which errors are averaged; if none, the quantity."""
+    message: Bytes | None = None
+    """Of the all-reduce, for a quantity of `ALL_REDUCES`."""
     set: Changes = Field(default_factory=dict)
     relative_to: Changes | None = None
     """If there are any, *value* is the quantity divided by the same quantity with these further changes."""
@@ -53,6 +61,12 @@ class Observed(Table):
     def _is_positive(self) -> Self:
         if not 0 < self.si < math.inf:
             raise ValueError(f"value: {self.value!r} must be more than zero and finite")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_message(self) -> Self:
+        if (self.message is None) == (self.quantity in ALL_REDUCES):
+            raise ValueError(f"message: the size of an all-reduce, which {' and '.join(ALL_REDUCES)} need and no other")
         return self
 
     @property

@@ -37,6 +37,8 @@ class Residuals(Profile):
     vector_across_nodes: Factor
     tensor_in_node: Factor
     tensor_across_nodes: Factor
+    all_reduce: Factor
+    """The time of one all-reduce, alone on its links."""
     spread_low: Share
     """Spread of the ranks' steps that is below what 95 % of systems have."""
     spread_high: Share

@@ -1,5 +1,6 @@
 """Compares predictions with what was really observed; what misses is shown as what hits."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -9,10 +10,12 @@ from typing import Any, Literal
 from lbsim.case import CaseFile, Observed, case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, Folders
 from lbsim.errors import InputError
+from lbsim.interval import residuals
 from lbsim.metrics import Prediction
 from lbsim.predict import predict
 from lbsim.question import ask
 from lbsim.scenario import Scenario
+from lbsim.timing import Timing, time_all_reduce
 from lbsim.units import Dimension
 
 Key = Literal["role", "system", "class"]
@@ -146,10 +149,10 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
     folders = Folders(beside=file.parent.absolute())
     try:
         scenario = ask(content.scenario, observed.set, folders)
-        predicted = _predicted(predictions.of(scenario), observed.quantity)
+        predicted = _predicted(scenario, observed, predictions)
         if observed.relative_to is not None:
             base = ask(content.scenario, observed.set | observed.relative_to, folders)
-            predicted = _ratio(predicted, _predicted(predictions.of(base), observed.quantity))
+            predicted = _ratio(predicted, _predicted(base, observed, predictions))
     except InputError as error:
         raise InputError(f"{file}: {observed.id}: {error}") from None
     return Result(
@@ -170,10 +173,19 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
     )
 
 
-def _predicted(prediction: Prediction, quantity: str) -> _Predicted:
-    value: Any = reduce(getattr, quantity.split("."), prediction)
-    bounds = prediction.interval.ranges.get(quantity)
+def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions) -> _Predicted:
+    if observed.message is not None:
+        return _of_all_reduce(time_all_reduce(scenario, observed.message), observed.quantity)
+    prediction = predictions.of(scenario)
+    value: Any = reduce(getattr, observed.quantity.split("."), prediction)
+    bounds = prediction.interval.ranges.get(observed.quantity)
     return _Predicted(value, bounds.low, bounds.high) if bounds else _Predicted(value, None, None)
+
+
+def _of_all_reduce(timing: Timing, quantity: str) -> _Predicted:
+    value = timing.time if quantity == "all_reduce_time" else timing.bus_bandwidth
+    width = math.exp(residuals().all_reduce)
+    return _Predicted(value, value / width, value * width)
 
 
 def _ratio(above: _Predicted, below: _Predicted) -> _Predicted:

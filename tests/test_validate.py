@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from lbsim import Scenario, predict
-from lbsim.case import QUANTITIES, case_files, read_case_file
+from lbsim.case import ALL_REDUCES, QUANTITIES, case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES
 from lbsim.cli import main
 from lbsim.errors import InputError
+from lbsim.timing import time_all_reduce
 from lbsim.validate import validate
 
 HEAD = """
@@ -64,7 +65,8 @@ def test_the_predicted_value_is_the_prediction_s(cases):
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_every_quantity_can_be_observed(cases, quantity):
     dimension = QUANTITIES[quantity]
-    (result,) = validate(cases(observed(quantity, f'"{dimension.example}"' if dimension else 0.9))).results
+    more = {"message": '"25 MiB"'} if quantity in ALL_REDUCES else {}
+    (result,) = validate(cases(observed(quantity, f'"{dimension.example}"' if dimension else 0.9, **more))).results
     assert result.predicted >= 0
 
 
@@ -81,6 +83,18 @@ def test_an_anchor_is_shown_and_used(cases):
     (result,) = validate(cases(observed("throughput", '"150 samples/s"', set=changes))).results
     assert result.anchored
     assert result.relative_error == pytest.approx(0, abs=1e-6)  # the anchor's root is iterated
+
+
+def test_an_all_reduce_is_timed_alone_on_its_links(cases):
+    folder = cases(
+        observed("all_reduce_time", '"20 ms"', message='"100 MiB"'),
+        observed("bus_bandwidth", '"5 GB/s"', message='"100 MiB"'),
+    )
+    time, bandwidth = validate(folder).results
+    timing = time_all_reduce(scenario(), 100 * 2**20)
+    assert (time.predicted, bandwidth.predicted) == (timing.time, timing.bus_bandwidth)
+    assert time.low is not None
+    assert time.low < time.predicted
 
 
 def test_a_ratio_is_of_two_predictions_and_as_uncertain_as_the_less_sure(cases):
@@ -143,6 +157,8 @@ FAULTS = {
     "unknown field": (observed("step_time", '"1 s"', uncertainty=0.1), "observed.0.uncertainty"),
     "unknown path": (observed("step_time", '"1 s"', set='{ "plan.gups" = 1 }'), "did you mean 'gpus'?"),
     "unknown model": (observed("step_time", '"1 s"', set='{ model = "resnet5" }'), "did you mean 'resnet50'?"),
+    "all-reduce of nothing": (observed("all_reduce_time", '"1 ms"'), "message: the size of an all-reduce"),
+    "step of a message": (observed("step_time", '"1 s"', message='"1 MiB"'), "message: the size of an all-reduce"),
     "nothing observed": ("", "'observed' is missing"),
 }
 
