@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lbsim.errors import InputError
 from lbsim.harness.bench_model import Subject, build, require_precision, subject
-from lbsim.harness.communication import CommunicationOptions, GradientEngine
+from lbsim.harness.communication import GradientEngine
+from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.evidence import evidence
 from lbsim.harness.process_group import Place
 from lbsim.harness.recorder import Clock, Mark, StepRecorder, clock

@@ -6,7 +6,8 @@ import torch
 from lbsim.errors import InputError
 from lbsim.harness import bench, bench_all_reduce
 from lbsim.harness.bench_model import build, require_precision
-from lbsim.harness.communication import CommunicationOptions, GradientEngine
+from lbsim.harness.communication import GradientEngine
+from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.recorder import StepRecorder, clock
 from lbsim.harness.replay import Replay
 from lbsim.trace import Evidence, Gradient, RankTimeline, Trace, read_trace, write_trace
