@@ -47,6 +47,9 @@ def step(
     shape: Input = "3x224x224",
     batches: Annotated[str, typer.Option(help="Samples a step.")] = "1,8,32",
     precisions: Annotated[str, typer.Option(help="Of compute: fp32, tf32, mixed, bf16.")] = "fp32",
+    optimizer: Annotated[
+        str, typer.Option(help="Of the update: torch-sgd, or what train has: sgd, lars, rmsprop-to-sgd.")
+    ] = "torch-sgd",
     repeats: Annotated[int, typer.Option(min=1)] = 10,
     warm_up: WarmUp = 3,
     cpu: Cpu = False,  # noqa: FBT002
@@ -64,6 +67,7 @@ def step(
             repeats=repeats,
             warm_up=warm_up,
             progress=on,
+            optimizer=optimizer,
         )
     for observation in trace.observations:
         if not observation.quantity.startswith("layer."):
