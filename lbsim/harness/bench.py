@@ -18,7 +18,7 @@ from rich.progress import Progress
 from lbsim.errors import InputError
 from lbsim.harness import bench_all_reduce, bench_scaling, bench_step
 from lbsim.harness.bench_model import parse_shape
-from lbsim.harness.communication import CommunicationOptions
+from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.process_group import CommunicationError, RendezvousError, joined
 from lbsim.trace import Trace, write_trace
 from lbsim.units import DATA
@@ -47,6 +47,9 @@ def step(
     shape: Input = "3x224x224",
     batches: Annotated[str, typer.Option(help="Samples a step.")] = "1,8,32",
     precisions: Annotated[str, typer.Option(help="Of compute: fp32, tf32, mixed, bf16.")] = "fp32",
+    optimizer: Annotated[
+        str, typer.Option(help="Of the update: torch-sgd, or what train has: sgd, lars, rmsprop-to-sgd.")
+    ] = "torch-sgd",
     repeats: Annotated[int, typer.Option(min=1)] = 10,
     warm_up: WarmUp = 3,
     cpu: Cpu = False,  # noqa: FBT002
@@ -64,6 +67,7 @@ def step(
             repeats=repeats,
             warm_up=warm_up,
             progress=on,
+            optimizer=optimizer,
         )
     for observation in trace.observations:
         if not observation.quantity.startswith("layer."):
@@ -116,9 +120,15 @@ def scaling(
     all_reduce_name: Annotated[str, typer.Option("--all-reduce")] = "backend",
     group_size: GroupSize = None,
     hybrid_threshold: Annotated[str, typer.Option(metavar="SIZE")] = "4 MiB",
-    fusion: Annotated[str, typer.Option(help="none, one-buffer, threshold, ddp or split.")] = "threshold",
+    fusion: Annotated[
+        str, typer.Option(help="none, one-buffer, threshold, ddp, split; by times: horovod, mg-wfbp, optimal.")
+    ] = "threshold",
     fusion_threshold: Annotated[str, typer.Option(metavar="SIZE")] = "25 MiB",
     fusion_split: Annotated[str, typer.Option(help="Tensors, from 1, after which to cut; e.g. 76.")] = "",
+    fusion_cycle: Annotated[str, typer.Option(metavar="TIME", help="Of horovod.")] = "1 ms",
+    fusion_trace: Annotated[Path | None, typer.Option(help="Plan by its times, not by the first steps'.")] = None,
+    fusion_latency: Annotated[str | None, typer.Option(metavar="TIME", help="Of a link; else it is timed.")] = None,
+    fusion_bandwidth: Annotated[str | None, typer.Option(metavar="RATE", help="Of a link; else it is timed.")] = None,
     communication_precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
     overlap: Annotated[bool, typer.Option(help="Send while backward runs.")] = True,  # noqa: FBT002
     steps: Annotated[int, typer.Option(min=1)] = 20,
@@ -135,6 +145,10 @@ def scaling(
         fusion=fusion,
         fusion_threshold=fusion_threshold,
         fusion_split=fusion_split,
+        fusion_cycle=fusion_cycle,
+        fusion_trace=fusion_trace,
+        fusion_latency=fusion_latency,
+        fusion_bandwidth=fusion_bandwidth,
         precision=communication_precision,
         overlap=overlap,
         timeout=timeout,

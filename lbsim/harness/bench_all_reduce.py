@@ -8,7 +8,7 @@ import torch
 
 from lbsim.errors import InputError
 from lbsim.harness import collectives
-from lbsim.harness.communication import DTYPES, CommunicationOptions, Precision
+from lbsim.harness.communication_options import DTYPES, CommunicationOptions, Precision
 from lbsim.harness.evidence import evidence
 from lbsim.harness.process_group import Place, gathered, together
 from lbsim.harness.recorder import clock

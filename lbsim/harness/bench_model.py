@@ -4,15 +4,23 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lbsim.errors import InputError, unknown
+from lbsim.harness import optimizers
+from lbsim.harness.options import OptimizerName, TrainOptions
 
 PRECISIONS = ("fp32", "tf32", "mixed", "bf16")
 """Of compute, in the words of lbsim's plan: *mixed* is fp16 where torch's autocast deems it safe."""
+
+OPTIMIZERS = ("torch-sgd", *get_args(OptimizerName))
+"""torch's own SGD, in its foreach form, and what the harness trains with."""
+_RATE = 1e-4
+"""So small that the made-up samples teach nothing that overflows."""
 
 
 def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -74,7 +82,15 @@ class Subject:
         return functional.cross_entropy(scores.float(), self.labels)
 
 
-def subject(model: nn.Module, shape: tuple[int, ...], batch: int, precision: str, device: torch.device) -> Subject:
+def subject(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    batch: int,
+    precision: str,
+    device: torch.device,
+    *,
+    optimizer: str = "torch-sgd",
+) -> Subject:
     """Return *model* ready for steps on *batch* samples of *shape*; InputError if it does not take them."""
     require_precision(precision, device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -98,5 +114,20 @@ def subject(model: nn.Module, shape: tuple[int, ...], batch: int, precision: str
         size, why = "x".join(map(str, shape)), str(error).strip().partition("\n")[0]
         raise InputError(f"--input {size}: the model does not take a batch of {batch} of it ({why})") from None
     labels = torch.randint(int(classes), (batch,), device=device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, foreach=True)
-    return Subject(model, host, given, labels, optimizer, autocast)
+    return Subject(model, host, given, labels, updater(optimizer, model), autocast)
+
+
+def updater(name: str, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer called *name* over *model*: one that the harness trains with, or torch's own SGD.
+
+    The harness's has the weight decay and groups that `train` gives it.
+    """
+    if name not in OPTIMIZERS:
+        raise unknown(name, "optimizers", OPTIMIZERS)
+    if name == "torch-sgd":
+        return torch.optim.SGD(model.parameters(), lr=_RATE, momentum=0.9, foreach=True)
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    made = optimizers.build(TrainOptions(optimizer=cast("OptimizerName", name)), named)
+    for group in made.param_groups:
+        group["lr"] = _RATE
+    return made

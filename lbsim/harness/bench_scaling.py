@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lbsim.errors import InputError
 from lbsim.harness.bench_model import build, subject
-from lbsim.harness.communication import CommunicationOptions, Engine, GradientEngine
+from lbsim.harness.communication import Engine, GradientEngine
+from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.ddp import attach
 from lbsim.harness.evidence import evidence
 from lbsim.harness.process_group import Place, gathered, together
@@ -65,6 +66,8 @@ def measure(
     """Return the timelines of *steps* steps on all ranks, and how long each rank's were, end to end."""
     stands_on = evidence(place)  # before it adds to the load
     work, recorder = _prepare(place, request, options)
+    if options.timed and options.fusion_trace is None:
+        warm_up = max(warm_up, options.fusion_warm_up)  # what is kept was planned by times
     for number in range(warm_up + steps):
         recording = recorder if number >= warm_up else None
         work.engine.recorder = recording
@@ -143,6 +146,7 @@ def _observations(timelines: list[RankTimeline], ranks: int) -> list[Observation
 
 def _settings(options: CommunicationOptions) -> dict[str, Setting]:
     said = options.model_dump()
+    said["fusion_trace"] = None if options.fusion_trace is None else str(options.fusion_trace)
     said["fusion_split"] = ",".join(map(str, options.fusion_split))
     said["communication_precision"] = said.pop("precision")
     return said

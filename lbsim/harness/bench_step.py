@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lbsim.errors import InputError
 from lbsim.harness.bench_model import Subject, build, require_precision, subject
-from lbsim.harness.communication import CommunicationOptions, GradientEngine
+from lbsim.harness.communication import GradientEngine
+from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.evidence import evidence
 from lbsim.harness.process_group import Place
 from lbsim.harness.recorder import Clock, Mark, StepRecorder, clock
@@ -31,6 +32,7 @@ def measure(
     repeats: int,
     warm_up: int,
     progress: Callable[[], None],
+    optimizer: str = "torch-sgd",
 ) -> Trace:
     """Return the times of steps of *model* over *batches* samples and *precisions*, whole, then layer by layer.
 
@@ -45,7 +47,7 @@ def measure(
     observations: list[Observation] = []
     timelines: list[RankTimeline] = []
     for precision, batch in product(precisions, batches):
-        ready = subject(build(model, shape, 1000), shape, batch, precision, place.device)
+        ready = subject(build(model, shape, 1000), shape, batch, precision, place.device, optimizer=optimizer)
         settings: dict[str, Setting] = {"precision": precision, "batch_per_gpu": batch}
         found, steps = _whole(ready, place.device, repeats, warm_up)
         timelines = timelines or steps
@@ -53,7 +55,7 @@ def measure(
             rounded = tuple(round(max(0.0, sample), 8) for sample in samples)
             observations.append(Observation(quantity=quantity, subject=name, settings=settings, samples=rounded))
         progress()
-    shared: dict[str, Setting] = {"model": model, "input": "x".join(map(str, shape)), "optimizer": "sgd, foreach"}
+    shared: dict[str, Setting] = {"model": model, "input": "x".join(map(str, shape)), "optimizer": optimizer}
     return Trace(
         measured="step",
         evidence=stands_on,

@@ -7,84 +7,21 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Protocol
+from typing import Protocol
 
 import torch
-import torch.distributed as dist
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import Tensor
 from torch.nn import Parameter
 
 from lbsim.compute import GradientTensor
-from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.errors import InputError
 from lbsim.fusion import FusionBuffer, fuse
 from lbsim.harness import collectives
+from lbsim.harness.communication_options import DTYPES, CommunicationOptions
 from lbsim.harness.lanes import Wait, lane
-from lbsim.harness.process_group import CommunicationError, gathered, rank, ranks
-from lbsim.harness.recorder import Shipment, StepRecorder
-from lbsim.plan import Plan
-from lbsim.profile import Table
-from lbsim.units import Bytes, Seconds
-
-Precision = Literal["fp32", "fp16", "bf16"]
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-def _known(given: str) -> str:
-    if given not in collectives.NAMES:
-        raise unknown(given, "the harness's all-reduce algorithms", collectives.NAMES)
-    return given
-
-
-def _parts(given: object) -> object:
-    return tuple(part for part in given.split(",") if part) if isinstance(given, str) else given
-
-
-class CommunicationOptions(Table):
-    """How gradients travel. ``CommunicationOptions.of`` makes one of what a user wrote."""
-
-    all_reduce: Annotated[str, BeforeValidator(_known)] = "backend"
-    group_size: int | None = Field(default=None, ge=1)
-    """Ranks of a group, in algorithms that have groups; if none, a machine's."""
-    hybrid_threshold: Bytes = 4 * 2.0**20
-    """Buffers of at least this much go by the backend's own algorithm in a hybrid all-reduce."""
-    fusion: Literal["none", "one-buffer", "threshold", "ddp", "split"] = "threshold"
-    """Of lbsim's policies those that need to know no times."""
-    fusion_threshold: Bytes = 25 * 2.0**20
-    fusion_split: Annotated[tuple[int, ...], BeforeValidator(_parts)] = ()
-    """Gradient tensors, counted from the input and from 1, after which buffers are cut."""
-    precision: Precision = "fp32"
-    """Of the gradients that travel. They are divided by the ranks first, so that their sum stays in range."""
-    overlap: bool = True
-    order: Literal["backward", "measured"] = "backward"
-    """In which order gradients are taken to become ready: that of the parameters, backwards, or that of the first step.
-    Measured, a run that starts again sums its first step in another order, so it is not bitwise the same."""
-    timeout: Seconds = 300.0
-    """How long to wait for another rank."""
-
-    @classmethod
-    def of(cls, **given: Any) -> "CommunicationOptions":
-        """Return the options that are *given*; InputError if they make no sense."""
-        try:
-            return cls(**given)
-        except ValidationError as error:
-            raise in_one_line(error) from None
-
-    @model_validator(mode="after")
-    def _split_says_where(self) -> "CommunicationOptions":
-        if self.fusion == "split" and not self.fusion_split:
-            raise ValueError("fusion split needs fusion_split, the tensors to cut after, e.g. 76")
-        return self
-
-    def plan(self, gpus: int) -> Plan:
-        """Return the plan in lbsim's words, as far as fusion needs it."""
-        return Plan(
-            gpus=gpus,
-            communication_precision=self.precision,
-            fusion=self.fusion,
-            fusion_threshold=self.fusion_threshold,
-            fusion_split=self.fusion_split,
-        )
+from lbsim.harness.pace import Pace, WarmUp, ready_in, ring_cost, timed_cost
+from lbsim.harness.process_group import CommunicationError, from_first, gathered, rank, ranks, together
+from lbsim.harness.recorder import Shipment, StepRecorder, clock
 
 
 class Engine(Protocol):
@@ -109,14 +46,18 @@ class Engine(Protocol):
 
 
 def fusion_buffers(
-    parameters: Sequence[tuple[str, Parameter]], options: CommunicationOptions, gpus: int, order: Sequence[int] = ()
+    parameters: Sequence[tuple[str, Parameter]], options: CommunicationOptions, gpus: int, pace: Pace | None = None
 ) -> tuple[FusionBuffer, ...]:
-    """Return what `lbsim.fusion` packs together; *order*, if any, names parameters by where they stand."""
+    """Return what `lbsim.fusion` packs together: by the *pace*, or, while there is none, backwards and by threshold."""
+    plan = options.plan(gpus)
+    if pace is None and options.timed:
+        plan = plan.model_copy(update={"fusion": "threshold"})
+    ready = pace.ready if pace else [float(turn) for turn in reversed(range(len(parameters)))]
     gradients = [
-        GradientTensor(parameters[index][0], index + 1, parameters[index][1].numel(), float(turn))
-        for turn, index in enumerate(order or reversed(range(len(parameters))))
+        GradientTensor(parameters[index][0], index + 1, parameters[index][1].numel(), ready[index])
+        for index in sorted(range(len(parameters)), key=lambda index: (ready[index], -index))
     ]
-    return fuse(gradients, options.plan(gpus))
+    return fuse(gradients, plan, pace.cost if pace else None)
 
 
 @dataclass
@@ -174,9 +115,16 @@ class GradientEngine:
             options.all_reduce, options.group_size, options.hybrid_threshold, options.timeout
         )
         self.note = self._all_reduce.note
-        self._lane = lane(self._parameters[0][1].device)
-        self._pack(())
-        self._seen: list[int] | None = [] if options.order == "measured" else None
+        self._device = self._parameters[0][1].device
+        self._lane = lane(self._device)
+        self._warm_up: WarmUp | None = None
+        pace = None
+        if options.timed and options.fusion_trace is not None:
+            pace = self._agreed_pace(together(partial(ready_in, options.fusion_trace, self._parameters)))
+        elif options.timed or options.order == "measured":
+            steps = options.fusion_warm_up if options.timed else 1
+            self._warm_up = WarmUp(steps, clock(self._device), len(self._parameters))
+        self._pack(pace)
         self._inside, self._next = False, 0
         self._hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._on_ready, index))
@@ -193,6 +141,8 @@ class GradientEngine:
         self._inside, self._next = True, 0
         for buffer in self._buffers:
             buffer.missing, buffer.wait = len(buffer.parameters), None
+        if self._warm_up:
+            self._warm_up.begin()
         if self.recorder:
             self.recorder.begin(self._shipments)
 
@@ -205,9 +155,10 @@ class GradientEngine:
         for buffer in self._buffers:
             self._finish(buffer)
         self._inside = False
-        if self._seen is not None:
-            self._pack(_agreed_order(self._seen, len(self._parameters)))
-            self._seen = None
+        ready = self._warm_up.end() if self._warm_up else None
+        if ready is not None:
+            self._warm_up = None
+            self._pack(self._agreed_pace(ready))
         if self.recorder:
             self.recorder.mark("all_reduce")
 
@@ -217,8 +168,22 @@ class GradientEngine:
             hook.remove()
         self._lane.close()
 
-    def _pack(self, order: Sequence[int]) -> None:
-        self._planned = fusion_buffers(self._parameters, self._options, ranks(), order)
+    def _agreed_pace(self, ready: Sequence[float]) -> Pace:
+        """Return rank 0's times and cost of a message, of all gradients the same on every rank."""
+        options = self._options
+        try:
+            startup, per_byte = 0.0, 0.0
+            if ranks() > 1 and options.fusion_latency is not None and options.fusion_bandwidth is not None:
+                startup, per_byte = ring_cost(ranks(), options.fusion_latency, options.fusion_bandwidth)
+            elif ranks() > 1 and options.timed:
+                startup, per_byte = timed_cost(self._all_reduce, self._device, DTYPES[options.precision])
+            return from_first(Pace(tuple(ready), startup, per_byte))
+        except RuntimeError as error:
+            raise _lost("what fusion plans by", options.timeout, error) from error
+
+    def _pack(self, pace: Pace | None) -> None:
+        self.pace = pace
+        self._planned = fusion_buffers(self._parameters, self._options, ranks(), pace)
         named = dict(self._parameters)
         dtype, multiple = DTYPES[self._options.precision], self._all_reduce.multiple
         self._buffers = [
@@ -239,8 +204,8 @@ class GradientEngine:
                 "backward pass only"
             )
         buffer.missing -= 1
-        if self._seen is not None:
-            self._seen.append(index)
+        if self._warm_up:
+            self._warm_up.saw(index)
         if self.recorder:
             self.recorder.gradient(index)
             if not buffer.missing:
@@ -270,12 +235,8 @@ class GradientEngine:
             if buffer.wait is not None:
                 buffer.wait()
         except RuntimeError as error:
-            why = str(error).strip().partition("\n")[0]
             first = buffer.shipment.tensors[0]
-            raise CommunicationError(
-                f"rank {rank()}: the buffer that begins with '{first}' was not all-reduced; a rank has died, or none "
-                f"answered for {self._options.timeout:g} s ({why})"
-            ) from error
+            raise _lost(f"the buffer that begins with '{first}'", self._options.timeout, error) from error
         if ranks() > 1:
             with torch.no_grad():
                 buffer.unpack()
@@ -310,9 +271,8 @@ def _flat(
     return _Flat(parameters, flat, views, Shipment(planned.tensors, planned.message, way.carrier(planned.message)))
 
 
-def _agreed_order(seen: Sequence[int], parameters: int) -> list[int]:
-    """Return rank 0's order of the first step, with the parameters that had no gradient last."""
-    order = [*seen, *(index for index in reversed(range(parameters)) if index not in set(seen))]
-    if ranks() > 1:
-        dist.broadcast_object_list(order, src=0)
-    return order
+def _lost(what: str, timeout: float, error: RuntimeError) -> CommunicationError:
+    why = str(error).strip().partition("\n")[0]
+    return CommunicationError(
+        f"rank {rank()}: {what} was not all-reduced; a rank has died, or none answered for {timeout:g} s ({why})"
+    )

@@ -11,7 +11,8 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from lbsim.errors import InputError
-from lbsim.harness.communication import DTYPES, CommunicationOptions, Engine, GradientEngine, check_agreement
+from lbsim.harness.communication import Engine, GradientEngine, check_agreement
+from lbsim.harness.communication_options import DTYPES, CommunicationOptions
 from lbsim.harness.process_group import ranks
 from lbsim.harness.recorder import Shipment, StepRecorder
 

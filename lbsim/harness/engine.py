@@ -36,7 +36,7 @@ def options_of(name: str, choices: Sequence[str]) -> Table:
     for key, sign, _ in pairs:
         if not sign:
             raise InputError(f"--communication {key}: no '='; write KEY=VALUE")
-    communication: Any = _plain if name == "plain" else _imported(name, "communication")
+    communication: Any = _plain if name == "plain" else _imported(name, "communication_options")
     try:
         options: Table = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
     except ValidationError as error:

@@ -93,6 +93,15 @@ def gathered(own: T) -> list[T]:
     return everyones  # type: ignore[return-value]  # each has been filled
 
 
+def from_first(own: T) -> T:
+    """Return rank 0's *own*."""
+    if ranks() == 1:
+        return own
+    things = [own]
+    dist.broadcast_object_list(things, src=0)
+    return things[0]
+
+
 def _place(on_gpu: bool) -> Place:  # noqa: FBT001
     try:
         place = {name: int(os.environ.get(name, default)) for name, default in _ALONE.items()}

@@ -1,6 +1,7 @@
 """Train the small CNN on scikit-learn's digits over batch sizes, rates and seeds, with the harness's own training.
 
     python reports/large_batch_training/measure.py              train, and write runs.csv and the figure
+    python reports/large_batch_training/measure.py --decay      train the runs of decay alone, at the rates of runs.csv
     python reports/large_batch_training/measure.py --draw       draw runs.csv again, and print its means
 
 Every run is `lbsim.harness.train.train` on one rank, for the same number of epochs whatever the batch.
@@ -194,7 +195,7 @@ def measure(processes: int) -> list[Result]:
 
 def final_runs(best: dict[tuple[str, int], float]) -> list[Run]:
     """Return what is trained with the rates found *best*."""
-    smallest, largest = BATCHES[0], BATCHES[-1]
+    smallest = BATCHES[0]
     tuned = [Run("tuned", *case, rate, seed) for case, rate in best.items() for seed in SEEDS]
     scaled = [
         Run("scaled", name, batch, best[name, smallest] * batch / smallest, seed)
@@ -202,13 +203,25 @@ def final_runs(best: dict[tuple[str, int], float]) -> list[Run]:
         for batch in BATCHES[1:]
         for seed in SEEDS
     ]
-    decay = [
-        Run("decay", name, largest, best[name, largest], seed, decay, decay_vectors=vectors)
+    return tuned + scaled + decay_runs(best)
+
+
+def decay_runs(best: dict[tuple[str, int], float]) -> list[Run]:
+    """Return what is trained to compare decay of biases and batch norm on and off; off at DECAY is tuned."""
+    return [
+        Run("decay", name, batch, best[name, batch], seed, decay, decay_vectors=vectors)
         for name in ("sgd-polynomial", "lars")
+        for batch in (BATCHES[0], BATCHES[-1])
         for decay, vectors in ((DECAY, True), (STRONG_DECAY, False), (STRONG_DECAY, True))
         for seed in SEEDS
     ]
-    return tuned + scaled + decay
+
+
+def measure_decay(processes: int, known: list[Result]) -> list[Result]:
+    """Train the runs of decay again and return them with the rest of *known*."""
+    best = {(each.method, each.batch): each.rate for each in known if each.purpose == "tuned"}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return [each for each in known if each.purpose != "decay"] + results_of(decay_runs(best), pool)
 
 
 def results_of(runs: list[Run], pool: ProcessPoolExecutor) -> list[Result]:
@@ -309,9 +322,12 @@ def draw(results: list[Result], where: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", action="store_true", help="draw what runs.csv holds, without training")
+    parser.add_argument("--decay", action="store_true", help="train the runs of decay alone, and keep the others")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    if not arguments.draw:
+    if arguments.decay:
+        write(measure_decay(arguments.processes, read(HERE / "runs.csv")), HERE / "runs.csv")
+    elif not arguments.draw:
         write(measure(arguments.processes), HERE / "runs.csv")
     results = read(HERE / "runs.csv")
     print_means(results)

@@ -6,7 +6,8 @@ from statistics import quantiles
 import torch
 from torch import nn
 
-from lbsim.harness.communication import CommunicationOptions, GradientEngine
+from lbsim.harness.communication import GradientEngine
+from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.recorder import StepRecorder, clock
 from tests.harness import nets
 

@@ -4,12 +4,15 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
 
 from lbsim.errors import InputError
-from lbsim.harness.communication import DTYPES, CommunicationOptions
+from lbsim.harness.communication import GradientEngine
+from lbsim.harness.communication_options import DTYPES, CommunicationOptions
 from lbsim.harness.ddp import attach
 from lbsim.harness.process_group import CommunicationError, joined
 
@@ -65,7 +68,7 @@ def errors(place, case):
     boost = 1.0 if peak is None else peak / max(float(g.abs().max()) for g in each_ranks_gradients(net, x, 1.0))
     all_gradients = each_ranks_gradients(net, x, boost)
     forward, communication = attach(engine, net, CommunicationOptions.of(**case))
-    worst = {"error": 0.0, "of_bound": 0.0, "largest": max(float(g.abs().max()) for g in all_gradients)}
+    worst: dict[str, Any] = {"error": 0.0, "of_bound": 0.0, "largest": max(float(g.abs().max()) for g in all_gradients)}
     for _ in range(2):
         net.zero_grad()
         for number in range(passes):
@@ -81,6 +84,9 @@ def errors(place, case):
             scale = gradients.mean(0).abs().max().clamp_min(1e-12)
             worst["error"] = max(worst["error"], float((difference / scale).max()))
             worst["of_bound"] = max(worst["of_bound"], float((difference / bound).max()))
+    if isinstance(communication, GradientEngine):
+        worst["buffers"] = [buffer.tensors for buffer in communication.buffers]
+        worst["pace"] = asdict(communication.pace) if communication.pace else None
     communication.close()
     return worst
 

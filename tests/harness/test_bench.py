@@ -5,10 +5,14 @@ import torch
 
 from lbsim.errors import InputError
 from lbsim.harness import bench, bench_all_reduce
-from lbsim.harness.bench_model import build, require_precision
-from lbsim.harness.communication import CommunicationOptions, GradientEngine
+from lbsim.harness.bench_model import build, require_precision, updater
+from lbsim.harness.communication import GradientEngine
+from lbsim.harness.communication_options import CommunicationOptions
+from lbsim.harness.lars import LARS
+from lbsim.harness.momentum_sgd import MomentumSGD
 from lbsim.harness.recorder import StepRecorder, clock
 from lbsim.harness.replay import Replay
+from lbsim.harness.rmsprop_to_sgd import RMSpropToSGD
 from lbsim.trace import Evidence, Gradient, RankTimeline, Trace, read_trace, write_trace
 from tests.harness import nets, recording
 from tests.harness.ranks import launch
@@ -62,6 +66,24 @@ def test_a_step_is_the_sum_of_its_parts_sample_by_sample(step_trace):
                 for quantity in ("forward", "backward", "engine", "update", "step_time")
             )
             assert [sum(samples) for samples in zip(*each, strict=True)] == pytest.approx(whole, abs=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "rmsprop-to-sgd"])
+def test_the_update_that_is_timed_is_the_one_that_the_trace_names(optimizer, tmp_path):
+    file = tmp_path / "step.json"
+    words = ["step", *SMALL, "--batches", "2", "--repeats", "2", "--cpu", "--optimizer", optimizer]
+    assert bench.main([*words, "--out", str(file)]) == 0
+    trace = read_trace(file)
+    assert trace.settings["optimizer"] == optimizer
+    assert all(min(one.samples) > 0 for one in trace.observations if one.quantity == "update")
+    kinds = {"lars": LARS, "sgd": MomentumSGD, "rmsprop-to-sgd": RMSpropToSGD}
+    net = nets.small()
+    made = updater(optimizer, net)
+    assert type(made) is kinds[optimizer]
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    net(torch.ones(2, 3, 16, 16)).square().sum().backward()
+    made.step()
+    assert all(not torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True) if old.dim() > 1)
 
 
 def test_each_layer_is_timed_forward_and_backward(step_trace):
@@ -172,6 +194,7 @@ def test_what_cannot_run_ends_every_rank_with_code_2_and_says_one_line(ranks, wo
         (["scaling", "--replay", "none.json", "--engine", "ddp"], "write --engine lbsim"),
         (["scaling", "--steps", "many"], "--steps"),
         (["step", *SMALL, "--batches", "two"], "--batches: 'two' is no count"),
+        (["step", *SMALL, "--optimizer", "larc"], "did you mean 'lars'"),
     ],
 )
 def test_what_cannot_run_is_said_in_one_line(words, told, capsys):
