@@ -20,6 +20,8 @@ _HERE = _PACKAGE if (_PACKAGE / "hardware_profiles").is_dir() else _PACKAGE.pare
 
 SHIPPED_PROFILES = _HERE / "hardware_profiles"
 PUBLISHED_CASES = _HERE / "traces" / "published"
+_RECIPES = "recipes"
+"""Recipes stand in the package, beside the evidence that they rest on."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Folders:
     def files(self, kind: str) -> dict[str, Path]:
         """Return each profile of *kind* by name; a user's file hides a shipped one of the same name."""
         found: dict[str, Path] = {}
-        for folder in (*self.own, SHIPPED_PROFILES):
-            for file in sorted((folder / kind).glob("*.toml")):
+        for folder in (*(folder / kind for folder in self.own), _shipped(kind)):
+            for file in sorted(folder.glob("*.toml")):
                 found.setdefault(file.stem, file)
         return found
 
@@ -49,7 +51,7 @@ class Folders:
             return file
         files = self.files(kind)
         if name not in files:
-            raise unknown(name, f"hardware_profiles/{kind}", files)
+            raise unknown(name, f"{_shipped(kind).parent.name}/{kind}", files)
         return files[name]
 
 
@@ -58,7 +60,11 @@ SHIPPED = Folders()
 
 def kinds() -> list[str]:
     """Return the kinds of profile, which are the folders that ship."""
-    return sorted(folder.name for folder in SHIPPED_PROFILES.iterdir() if folder.is_dir())
+    return sorted([*(folder.name for folder in SHIPPED_PROFILES.iterdir() if folder.is_dir()), _RECIPES])
+
+
+def _shipped(kind: str) -> Path:
+    return (_PACKAGE if kind == _RECIPES else SHIPPED_PROFILES) / kind
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from lbsim.catalog import SHIPPED, Folders
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.hardware import Accelerator, Cluster, Link
 from lbsim.profile import Profile
+from lbsim.recipe import Recipe
 from lbsim.residuals import Residuals
 from lbsim.scenario import workload
 from lbsim.software import Kernels, Library, Software
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
 
 _CLASSES: dict[str, type[Profile]] = {
-    profile.kind: profile for profile in (Accelerator, Cluster, Kernels, Library, Link, Residuals, Software)
+    profile.kind: profile for profile in (Accelerator, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
 }
 _MODULES = {"models": "workloads", "all-reduce": "all_reduce"}
 """Kinds that are not profiles but Python files, by the package that they stand in."""
@@ -133,7 +134,7 @@ def describe(profile: Profile) -> str:
         case Software():
             return f"kernels of {profile.kernels.name}, communication by {profile.library.name}"
         case _:
-            return profile.source
+            return profile.best if isinstance(profile, Recipe) else profile.source
 
 
 def _first_sentence(all_reduce: str) -> str:
