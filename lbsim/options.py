@@ -144,14 +144,20 @@ def scenario_of(
 
 
 def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command*, whose first parameter is a scenario, the options of `scenario_of` in its place."""
+    """Give *command*, whose first parameter is a scenario, the options of `scenario_of` in its place.
+
+    A command whose scenario may be none gets none where no such option is written.
+    """
     asked = inspect.signature(scenario_of).parameters
-    others = list(inspect.signature(command).parameters.values())[1:]
+    first, *others = inspect.signature(command).parameters.values()
+    optional = first.annotation == Scenario | None
 
     @wraps(command)
     def asks(**values: Any) -> None:
+        options = {name: values[name] for name in asked}
+        said = any(value for name, value in options.items() if name != "own")
         command(
-            scenario_of(**{name: values[name] for name in asked}),
+            scenario_of(**options) if said or not optional else None,
             **{name: value for name, value in values.items() if name not in asked},
         )
 
