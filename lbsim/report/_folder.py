@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -58,8 +59,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         for one in draw_all(report):
             drawn.append(one)
             if one.picture is not None:
-                one.picture.figure.draw_without_rendering()
-                one.picture.figure.set_layout_engine("none")  # once is enough for all formats
+                _lay_out(one.picture.figure)
                 for suffix in FORMATS:
                     _save(one.picture.figure, made / f"{one.name}.{suffix}")
                 pictures[one.name] = (made / f"{one.name}.svg").read_bytes()
@@ -72,14 +72,29 @@ def write(report: Report, folder: Path) -> list[Path]:
     return [folder / name for name in reversed(names)]
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place what is on *figure* now, once for all formats."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def _save(figure: Figure, file: Path) -> None:
-    """Write *figure* without a date, so that the same report is the same files; PNG with a palette, for size."""
+    """Write *figure* without a date, so that the same report is the same files.
+
+    For size, PNG has a palette and SVG no more than two decimals, of a point, and no blanks between its elements.
+    """
     if file.suffix == ".png":
         pixels = io.BytesIO()
         figure.savefig(pixels, dpi=_DPI)
         Image.open(pixels).convert("RGB").quantize(_COLOURS).save(file)
+    elif file.suffix == ".svg":
+        drawing = io.BytesIO()
+        figure.savefig(drawing, format="svg", metadata={"Date": None})
+        file.write_bytes(re.sub(rb">\s+<", b">\n<", re.sub(rb"(\d\.\d\d)\d+", rb"\1", drawing.getvalue())))
     else:
-        figure.savefig(file, metadata={"Date" if file.suffix == ".svg" else "CreationDate": None})
+        figure.savefig(file, metadata={"CreationDate": None})
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def _table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[tuple[s
 def _cell(text: str, by: float | str) -> str:
     if isinstance(by, str):
         return f"<td>{escape(text)}</td>"
-    return f'<td class="number" data-by="{by!r}">{escape(text)}</td>'
+    return f'<td class="number" data-by="{by:.6g}">{escape(text)}</td>'
 
 
 def _sources(subject: Subject) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from lbsim import catalog
 from lbsim.errors import InputError
@@ -101,7 +101,7 @@ def _draw(left: Axes, right: Axes, run: Run) -> list[Number]:
     for axes, ticks in ((left, (1.0,)), (right, (1.0, 2.0, 5.0))):
         axes.yaxis.set_major_locator(LogLocator(subs=ticks))
         axes.yaxis.set_major_formatter(lambda value, _: TIME.short(value, 1))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
     return numbers
 
 

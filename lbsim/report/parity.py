@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from lbsim.report._picture import MARKERS, Number, Picture, colour, sheet
 from lbsim.report._subject import Subject
@@ -59,6 +60,8 @@ def _draw(axes: Axes, results: list[Result], classes: list[str], unit: str) -> N
     axes.set(xlim=ends, ylim=ends, xlabel=f"published{comma}", ylabel=f"predicted{comma}")
     if unit:
         axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
     axes.set_aspect("equal")
 
 
