@@ -2,6 +2,8 @@ import csv
 import io
 import math
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from lbsim import Scenario, catalog, predict
 from lbsim.cli import app, main
+from lbsim.commands.report import _other
 from lbsim.errors import InputError
 from lbsim.report import SEEDS, Price, Report, Subject, draw_all, labelled, seed_report, write
 from lbsim.report._picture import STYLE
@@ -202,3 +205,15 @@ def test_a_seed_is_drawn_with_every_model_and_batch_that_it_trains(seed):
         "jia2018": {("resnet50", 64), ("resnet50", 32), ("alexnet-bn", 128), ("alexnet-bn", 64)},
     }
     assert set(runs) == expected[seed.name]
+
+
+def test_other_commands_start_without_matplotlib():
+    asked = "import sys, lbsim.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
+
+
+def test_a_scenario_file_stands_beside_another(tmp_path):
+    (tmp_path / "other.toml").write_text('[scenario]\ncluster = "minsky"\n[scenario.plan]\ngpus = 4\n')
+    first = Scenario.of(gpus=4)
+    assert _other(str(tmp_path / "other.toml"), first, None).cluster.name == "minsky"
+    assert _other("mn-1", first, None).plan == first.plan

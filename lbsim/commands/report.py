@@ -63,7 +63,9 @@ def report(
 def _other(text: str, first: Scenario, own: list[Path] | None) -> Scenario:
     """Return the scenario in the file *text*, or *first* on the cluster that *text* names."""
     file = Path(text)
-    if file.suffix == ".json" or (file.suffix == ".toml" and file.is_file() and "[scenario" in file.read_text()):
+    if file.suffix == ".json" or (
+        file.suffix == ".toml" and file.is_file() and "[scenario" in file.read_text(errors="replace")
+    ):
         return scenario_of(file, own=own)
     named = str(file.absolute()) if file.suffix == ".toml" else text
     return override(first, {"cluster": named}, Folders(own_folders(own)))
