@@ -22,7 +22,7 @@ def of_timeline(timeline: Timeline, name: str) -> dict[str, Any]:
     others = sorted({span.stream for span in timeline.spans} - set(_STREAMS))
     thread = 0
     for stream in (*_STREAMS, *others):
-        for number, lane in enumerate(_lanes(span for span in timeline.spans if span.stream == stream), start=1):
+        for number, lane in enumerate(lanes(span for span in timeline.spans if span.stream == stream), start=1):
             thread += 1
             events.append(_metadata("thread_name", thread, name=stream if number == 1 else f"{stream} {number}"))
             events.append(_metadata("thread_sort_index", thread, sort_index=thread))
@@ -30,7 +30,7 @@ def of_timeline(timeline: Timeline, name: str) -> dict[str, Any]:
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
-def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
+def lanes(spans: Iterable[Span]) -> list[list[Span]]:
     """Share *spans* out so that none overlaps in a lane, as a viewer wants it."""
     lanes: list[list[Span]] = []
     for span in sorted(spans, key=lambda span: (span.start, span.end)):

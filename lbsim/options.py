@@ -149,8 +149,14 @@ def scenario_of(question: Question) -> Scenario:
 
 
 def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command*, whose first parameter is a scenario, the options of a scenario in its place."""
-    return _asking(command, lambda **values: scenario_of(question_of(**values)))
+    """Give *command*, whose first parameter is a scenario, the options of a scenario in its place.
+
+    A command whose scenario may be none gets none where no such option is written.
+    """
+    first = next(iter(inspect.signature(command).parameters.values()))
+    return _asking(
+        command, lambda **values: scenario_of(question_of(**values)), optional=first.annotation == Scenario | None
+    )
 
 
 def asking_for_a_question(command: Callable[..., None]) -> Callable[..., None]:
@@ -167,7 +173,11 @@ def asking_without_a_file(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _asking(
-    command: Callable[..., None], answer: Callable[..., object], without: Container[str] = ()
+    command: Callable[..., None],
+    answer: Callable[..., object],
+    without: Container[str] = (),
+    *,
+    optional: bool = False,
 ) -> Callable[..., None]:
     options = inspect.signature(question_of).parameters
     asked = {name: one for name, one in options.items() if name not in without}
@@ -175,8 +185,10 @@ def _asking(
 
     @wraps(command)
     def asks(**values: Any) -> None:
+        options = {name: values[name] for name in asked}
+        said = any(value for name, value in options.items() if name != "own")
         command(
-            answer(**{name: values[name] for name in asked}),
+            answer(**options) if said or not optional else None,
             **{name: value for name, value in values.items() if name not in asked},
         )
 

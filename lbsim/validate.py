@@ -42,6 +42,10 @@ class Result:
     """None if the numbers are plain: efficiencies and ratios."""
     relative: bool
     """Whether both are ratios to the same quantity in another scenario."""
+    scenario: Scenario
+    """What was predicted; of a ratio, what stands above."""
+    base: Scenario | None
+    """Of a ratio, what stands below."""
 
     @property
     def relative_error(self) -> float:
@@ -149,6 +153,7 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
     folders = Folders(beside=file.parent.absolute())
     try:
         scenario = ask(content.scenario, observed.set, folders)
+        base: Scenario | None = None
         predicted = _predicted(scenario, observed, predictions)
         if observed.relative_to is not None:
             base = ask(content.scenario, observed.set | observed.relative_to, folders)
@@ -169,7 +174,9 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
         fitted_on_this_system=content.fitted_on_this_system,
         anchored=scenario.anchor is not None,
         dimension=observed.dimension,
-        relative=observed.relative_to is not None,
+        relative=base is not None,
+        scenario=scenario,
+        base=base,
     )
 
 

@@ -1,0 +1,96 @@
+"""What every figure gives: a drawing, the numbers in it, and a sentence for those who do not see it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""Eight colours that people with any common colour blindness tell apart: M. Okabe and K. Ito, 2008."""
+MARKERS = "osD^vPX*"
+LINES = ("-", "--", "-.", (0, (1, 1)))
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "lbsim",  # the same drawing is the same file
+    "pdf.fonttype": 42,
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "figure.constrained_layout.use": True,
+}
+
+
+class NothingToDraw(Exception):  # noqa: N818 - no fault
+    """A figure has nothing to show of this scenario; the message says why."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a figure and, where there are any, the ends of its interval."""
+
+    series: str
+    x: float | str
+    y: float
+    unit: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as drawn, every number in it, and what it says."""
+
+    figure: Figure
+    numbers: tuple[Number, ...]
+    x: str
+    """What the x of the numbers is, with its unit."""
+    says: str
+    """The picture in sentences, with numbers: for a screen reader."""
+    note: str = ""
+    """What else a reader must know."""
+
+
+def sheet(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many inches and its axes, row after row."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, [one for row in axes for one in row]
+
+
+def colour(number: int) -> str:
+    """Return the colour of the *number*-th series."""
+    return OKABE_ITO[number % (len(OKABE_ITO) - 1)]
+
+
+def count_gpus(axes: Axes, gpus: list[int]) -> None:
+    """Make x a logarithmic axis of GPUs, with the numbers themselves below it."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("GPUs")
+    low, high = min(gpus), max(gpus)
+    each = [2**power for power in range(high.bit_length()) if low <= 2**power <= high]
+    axes.set_xticks(each[:: 2 if len(each) > 7 else 1])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def plain_numbers(axes: Axes, which: str = "y") -> None:
+    """Write the ticks of an axis as numbers with commas, not as powers of ten."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def interval(number: Number) -> str:
+    """Return the interval of *number* for a sentence, or nothing if there is none."""
+    return (
+        "" if number.low is None or number.high is None else f" (90 % interval {number.low:,.4g} to {number.high:,.4g})"
+    )
