@@ -47,7 +47,10 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         if self._stream is not None:
+            empty = self._stream.tell() == 0
             self._stream.close()
+            if empty:
+                self.journal.unlink(missing_ok=True)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Add *rows*, on disk when this returns."""
@@ -55,6 +58,8 @@ class Results:
             raise ValueError("results are appended to between entering and finishing")
         kept = list(rows)
         try:
+            if self._stream.tell() == 0:
+                self._stream.write(_lines([self.sweep.columns]))
             self._stream.write(_lines([row[column] for column in self.sweep.columns] for row in kept))
             self._stream.flush()
             os.fsync(self._stream.fileno())
@@ -91,9 +96,6 @@ class Results:
         self._stream = self.journal.open("r+b" if found else "wb")
         self._stream.truncate(len(whole))
         self._stream.seek(len(whole))
-        if not found:
-            self._stream.write(header)
-            self._stream.flush()
 
     def _numbers(self, text: bytes) -> set[int]:
         rows = _rows(text)

@@ -4,7 +4,7 @@ Each yields rows chunk by chunk, in whatever order they are done; a few chunks f
 distributed, the extra ``dask``, is imported where it is used: late, for who has no need of it.
 """
 
-import logging
+import asyncio
 import os
 import re
 import signal
@@ -118,21 +118,27 @@ def _client(address: str) -> Any:
 
     if _ADDRESS.fullmatch(address) is None:
         raise InputError(f"--scheduler {address}: no address; write e.g. tcp://host:8786")
-    logger, told = logging.getLogger("distributed"), logging.getLogger("distributed").level
-    logger.setLevel(logging.CRITICAL)  # it would tell of each try
     try:
+        asyncio.run(asyncio.wait_for(_answers(address), _PATIENCE))
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        text = " ".join(str(error).split()) or "no answer"
-        raise InputError(f"--scheduler {address}: {text}") from None
-    finally:
-        logger.setLevel(told)
+    except TimeoutError:
+        raise InputError(f"--scheduler {address}: no answer within {_PATIENCE} s") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"--scheduler {address}: {' '.join(str(error).split())}") from None
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError:
         client.close(timeout=_PATIENCE)
         raise InputError(f"--scheduler {address}: it has no worker") from None
     return client
+
+
+async def _answers(address: str) -> None:
+    """Ask a scheduler who it is; a client would wait for ever where something else listens."""
+    from distributed.core import rpc  # noqa: PLC0415 - late, see above
+
+    async with rpc(address) as scheduler:
+        await scheduler.identity()
 
 
 def _cancelled() -> type[Exception]:

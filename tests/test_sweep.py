@@ -2,6 +2,7 @@ import csv
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -211,9 +212,17 @@ def test_the_command_runs_on_a_dask_cluster(tmp_path):
     assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "carrier-pigeon://here:1"])
-def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, tmp_path):
+@pytest.fixture
+def silent():
+    """Return the address of something that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("address", ["silent", "tcp://127.0.0.1:9", "nowhere", "carrier-pigeon://here:1"])
+def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, silent, tmp_path):
     pytest.importorskip("distributed")
+    address = silent if address == "silent" else address
     command = [sys.executable, "-m", "lbsim.cli", "sweep", *GRID, *ALONE, "--scheduler", address]
     start = time.monotonic()
     done = subprocess.run(
@@ -227,6 +236,7 @@ def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, tmp_pat
     assert done.stdout == ""
     assert done.stderr.startswith(f"lbsim: --scheduler {address}: ")
     assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
     assert time.monotonic() - start < 30  # 8 s of patience, and a machine that others use
 
 
@@ -317,6 +327,19 @@ def test_a_file_that_cannot_be_written_gets_one_line(tmp_path, capsys):
 def made(folder):
     folder.mkdir()
     return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "extra"),
+    [
+        ("pyarrow", ["--out", "results.parquet"], "lbsim[parquet]"),
+        ("distributed", ["--scheduler", "tcp://localhost:8786", "--out", "results.csv"], "lbsim[dask]"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(module, words, extra, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    assert extra in refused(capsys, *GRID, *ALONE, *words)
+    assert not Path(words[-1]).exists()
 
 
 def test_a_line_that_is_no_row_is_named(tmp_path, capsys):

@@ -58,7 +58,7 @@ def sweep(
     asked = prepare(question(file), tuple(here), sample, seed)
     with Results(out, asked) as results:
         left = [number for number in asked.numbers if number not in results.done]
-        if scheduler:
+        if scheduler and left:
             batches = sweep_workers.run_on_dask(asked, left, scheduler)
         else:
             batches = sweep_workers.run_here(asked, left, workers or sweep_workers.cores())
