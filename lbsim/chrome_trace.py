@@ -4,30 +4,43 @@
 events (``ph`` M) that name processes and threads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lbsim.timeline import Span, Timeline
 
 _MICROSECONDS = 1e6  # a second
 _STREAMS = ("compute", "communication", "library", "links")
-_PROCESS = 1
 _ROUNDING = 1e-12
 """Seconds by which a span may begin before the one before it ends."""
 
 
 def of_timeline(timeline: Timeline, name: str) -> dict[str, Any]:
     """Return the trace of *timeline*, a process called *name*: a thread a stream, more where spans of one overlap."""
-    events = [_metadata("process_name", 0, name=name)]
+    return of_timelines({name: timeline})
+
+
+def of_timelines(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+    """Return the trace of *timelines*, a process each by its name, all from the same moment on."""
+    events = [
+        event
+        for process, (name, timeline) in enumerate(timelines.items(), start=1)
+        for event in _events(timeline, name, process)
+    ]
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+def _events(timeline: Timeline, name: str, process: int) -> Iterator[dict[str, Any]]:
+    yield _metadata("process_name", process, 0, name=name)
+    yield _metadata("process_sort_index", process, 0, sort_index=process)
     others = sorted({span.stream for span in timeline.spans} - set(_STREAMS))
     thread = 0
     for stream in (*_STREAMS, *others):
         for number, lane in enumerate(lanes(span for span in timeline.spans if span.stream == stream), start=1):
             thread += 1
-            events.append(_metadata("thread_name", thread, name=stream if number == 1 else f"{stream} {number}"))
-            events.append(_metadata("thread_sort_index", thread, sort_index=thread))
-            events.extend(_complete(span, thread) for span in lane)
-    return {"traceEvents": events, "displayTimeUnit": "ms"}
+            yield _metadata("thread_name", process, thread, name=stream if number == 1 else f"{stream} {number}")
+            yield _metadata("thread_sort_index", process, thread, sort_index=thread)
+            yield from (_complete(span, process, thread) for span in lane)
 
 
 def lanes(spans: Iterable[Span]) -> list[list[Span]]:
@@ -42,11 +55,11 @@ def lanes(spans: Iterable[Span]) -> list[list[Span]]:
     return lanes
 
 
-def _metadata(kind: str, thread: int, **told: object) -> dict[str, Any]:
-    return {"name": kind, "ph": "M", "pid": _PROCESS, "tid": thread, "args": told}
+def _metadata(kind: str, process: int, thread: int, **told: object) -> dict[str, Any]:
+    return {"name": kind, "ph": "M", "pid": process, "tid": thread, "args": told}
 
 
-def _complete(span: Span, thread: int) -> dict[str, Any]:
+def _complete(span: Span, process: int, thread: int) -> dict[str, Any]:
     start, duration = span.start * _MICROSECONDS, span.duration * _MICROSECONDS
     return {
         "name": span.name,
@@ -54,6 +67,6 @@ def _complete(span: Span, thread: int) -> dict[str, Any]:
         "ph": "X",
         "ts": start,
         "dur": duration,
-        "pid": _PROCESS,
+        "pid": process,
         "tid": thread,
     }
