@@ -19,7 +19,7 @@ from lbsim.errors import InputError
 from lbsim.harness import bench_all_reduce, bench_scaling, bench_step
 from lbsim.harness.bench_model import parse_shape
 from lbsim.harness.communication_options import CommunicationOptions
-from lbsim.harness.process_group import CommunicationError, RendezvousError, joined
+from lbsim.harness.ranks import CommunicationError, RendezvousError, joined
 from lbsim.trace import Trace, write_trace
 from lbsim.units import DATA
 
@@ -57,7 +57,7 @@ def step(
 ) -> None:
     """Time forward and backward by layer, the update and copies, over batch sizes and precisions."""
     numbers, kinds = [_count("--batches", part) for part in _parts(batches)], _parts(precisions)
-    with joined(60.0, gpu=False if cpu else None) as place, _progress("bench step", len(numbers) * len(kinds)) as on:
+    with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
         trace = bench_step.measure(
             place,
             model=model,
@@ -92,7 +92,7 @@ def all_reduce(
     messages, names, kinds = [_bytes(part) for part in _parts(sizes)], _parts(algorithms), _parts(precisions)
     turns = len(messages) * len(names) * len(kinds)
     with (
-        joined(options.timeout, gpu=False if cpu else None) as place,
+        joined(options.timeout, "cpu" if cpu else "auto") as place,
         _progress("bench all-reduce", turns) as on,
     ):
         trace = bench_all_reduce.measure(
@@ -155,7 +155,7 @@ def scaling(
     )
     request = bench_scaling.Request(model, parse_shape(shape), batch_per_gpu, precision, replay, engine)
     with (
-        joined(options.timeout, gpu=False if cpu or replay else None) as place,
+        joined(options.timeout, "cpu" if cpu or replay else "auto") as place,
         _progress("bench scaling", warm_up + steps) as on,
     ):
         trace = bench_scaling.measure(place, request, options, steps=steps, warm_up=warm_up, progress=on)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lbsim.errors import InputError
 from lbsim.harness.communication import Engine, GradientEngine, check_agreement
 from lbsim.harness.communication_options import DTYPES, CommunicationOptions
-from lbsim.harness.process_group import ranks
+from lbsim.harness.ranks import ranks
 from lbsim.harness.recorder import Shipment, StepRecorder
 
 Hook = Callable[[Any, Any], "torch.futures.Future[torch.Tensor]"]

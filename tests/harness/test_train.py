@@ -121,4 +121,4 @@ def test_nobody_at_the_rendezvous_is_one_line(tmp_path):
     processes[0].kill()
     codes, said = finish(processes)
     assert codes[1] == 2
-    assert "no rendezvous of 2 ranks at 127.0.0.1:" in one_line(said[1])
+    assert "rank 1 of 2: no rendezvous at 127.0.0.1:" in one_line(said[1])
