@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from lbsim.errors import InputError
-from lbsim.harness import bench_all_reduce, bench_scaling, bench_step
-from lbsim.harness.bench_model import parse_shape
+from lbsim.errors import InputError, unknown
+from lbsim.harness import bench_all_reduce, bench_beside, bench_scaling, bench_step
+from lbsim.harness.bench_model import OPTIMIZERS, parse_shape
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.ranks import CommunicationError, RendezvousError, joined
 from lbsim.trace import Trace, write_trace
@@ -50,6 +50,7 @@ def step(
     optimizer: Annotated[
         str, typer.Option(help="Of the update: torch-sgd, or what train has: sgd, lars, rmsprop-to-sgd.")
     ] = "torch-sgd",
+    beside_plain: Annotated[bool, typer.Option(help="Train's step beside a plain PyTorch loop, whole.")] = False,  # noqa: FBT002
     repeats: Annotated[int, typer.Option(min=1)] = 10,
     warm_up: WarmUp = 3,
     cpu: Cpu = False,  # noqa: FBT002
@@ -57,6 +58,25 @@ def step(
 ) -> None:
     """Time forward and backward by layer, the update and copies, over batch sizes and precisions."""
     numbers, kinds = [_count("--batches", part) for part in _parts(batches)], _parts(precisions)
+    if optimizer not in OPTIMIZERS:
+        raise unknown(optimizer, "optimizers", OPTIMIZERS)
+    if beside_plain:
+        with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
+            trace = bench_beside.measure(
+                place,
+                model=model,
+                shape=shape,
+                batches=numbers,
+                precisions=kinds,
+                optimizer=optimizer.removeprefix("torch-"),
+                repeats=repeats,
+                warm_up=warm_up,
+                progress=on,
+            )
+        for chosen, ratio in bench_beside.ratios(trace):
+            _say(f"{chosen:<32} speed of the harness over the plain loop: {ratio:.3f}")
+        _keep(trace, out, f"beside-{_file_name(model)}")
+        return
     with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
         trace = bench_step.measure(
             place,
