@@ -262,4 +262,6 @@ def _file_name(model: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    os._exit(exit_code)  # at once, as the harness's other commands: see DdpEngine
