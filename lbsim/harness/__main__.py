@@ -23,7 +23,7 @@ from rich.progress import Progress
 from lbsim.errors import InputError, in_one_line
 from lbsim.harness import bench
 from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import meet
+from lbsim.harness.ranks import RENDEZVOUS_LIMIT, meet, together
 from lbsim.harness.train import train as run_training
 
 app = typer.Typer(
@@ -87,11 +87,14 @@ def _train(given: dict[str, Any]) -> int:
     except ValidationError as error:
         fault = in_one_line(error)
     # even with a fault, so that the others hear of it
-    ranks = meet(str(given.get("device", options.device)), options.patience)
+    patience = options.patience
+    device = str(given.get("device", options.device))
+    # collectives wait longer than we do, for it is our line that names the rank
+    ranks = meet(device, limit=min(patience, RENDEZVOUS_LIMIT), patience=10 * patience)
     try:
         with ExitStack() as stack:
             stack.callback(ranks.close)
-            ranks.together(lambda: _raise(fault))
+            together(lambda: _raise(fault))
             progress = stack.enter_context(Progress(console=Console(stderr=True), disable=not _shown(ranks.first)))
             task = progress.add_task("training", total=None)
             outcome = run_training(

@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from lbsim.errors import InputError
-from lbsim.harness import bench_all_reduce, bench_scaling, bench_step
-from lbsim.harness.bench_model import parse_shape
+from lbsim.errors import InputError, unknown
+from lbsim.harness import bench_all_reduce, bench_beside, bench_scaling, bench_step
+from lbsim.harness.bench_model import OPTIMIZERS, parse_shape
 from lbsim.harness.communication_options import CommunicationOptions
-from lbsim.harness.process_group import CommunicationError, RendezvousError, joined
+from lbsim.harness.ranks import CommunicationError, RendezvousError, joined
 from lbsim.trace import Trace, write_trace
 from lbsim.units import DATA
 
@@ -50,6 +50,7 @@ def step(
     optimizer: Annotated[
         str, typer.Option(help="Of the update: torch-sgd, or what train has: sgd, lars, rmsprop-to-sgd.")
     ] = "torch-sgd",
+    beside_plain: Annotated[bool, typer.Option(help="Train's step beside a plain PyTorch loop, whole.")] = False,  # noqa: FBT002
     repeats: Annotated[int, typer.Option(min=1)] = 10,
     warm_up: WarmUp = 3,
     cpu: Cpu = False,  # noqa: FBT002
@@ -57,7 +58,26 @@ def step(
 ) -> None:
     """Time forward and backward by layer, the update and copies, over batch sizes and precisions."""
     numbers, kinds = [_count("--batches", part) for part in _parts(batches)], _parts(precisions)
-    with joined(60.0, gpu=False if cpu else None) as place, _progress("bench step", len(numbers) * len(kinds)) as on:
+    if optimizer not in OPTIMIZERS:
+        raise unknown(optimizer, "optimizers", OPTIMIZERS)
+    if beside_plain:
+        with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
+            trace = bench_beside.measure(
+                place,
+                model=model,
+                shape=shape,
+                batches=numbers,
+                precisions=kinds,
+                optimizer=optimizer.removeprefix("torch-"),
+                repeats=repeats,
+                warm_up=warm_up,
+                progress=on,
+            )
+        for chosen, ratio in bench_beside.ratios(trace):
+            _say(f"{chosen:<32} speed of the harness over the plain loop: {ratio:.3f}")
+        _keep(trace, out, f"beside-{_file_name(model)}")
+        return
+    with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
         trace = bench_step.measure(
             place,
             model=model,
@@ -92,7 +112,7 @@ def all_reduce(
     messages, names, kinds = [_bytes(part) for part in _parts(sizes)], _parts(algorithms), _parts(precisions)
     turns = len(messages) * len(names) * len(kinds)
     with (
-        joined(options.timeout, gpu=False if cpu else None) as place,
+        joined(options.timeout, "cpu" if cpu else "auto") as place,
         _progress("bench all-reduce", turns) as on,
     ):
         trace = bench_all_reduce.measure(
@@ -155,7 +175,7 @@ def scaling(
     )
     request = bench_scaling.Request(model, parse_shape(shape), batch_per_gpu, precision, replay, engine)
     with (
-        joined(options.timeout, gpu=False if cpu or replay else None) as place,
+        joined(options.timeout, "cpu" if cpu or replay else "auto") as place,
         _progress("bench scaling", warm_up + steps) as on,
     ):
         trace = bench_scaling.measure(place, request, options, steps=steps, warm_up=warm_up, progress=on)
@@ -242,4 +262,6 @@ def _file_name(model: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    os._exit(exit_code)  # at once, as the harness's other commands: see DdpEngine

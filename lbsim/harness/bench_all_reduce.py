@@ -10,7 +10,7 @@ from lbsim.errors import InputError
 from lbsim.harness import collectives
 from lbsim.harness.communication_options import DTYPES, CommunicationOptions, Precision
 from lbsim.harness.evidence import evidence
-from lbsim.harness.process_group import Place, gathered, together
+from lbsim.harness.ranks import Ranks, gathered, together
 from lbsim.harness.recorder import clock
 from lbsim.trace import Observation, Trace
 
@@ -21,7 +21,7 @@ UNITS = f"{'(B)':>12} {'(elements)':>12} {'':>9} {'':>6} {'(us)':>10} {'(GB/s)':
 
 
 def measure(
-    place: Place,
+    place: Ranks,
     *,
     sizes: Sequence[float],
     algorithms: Sequence[str],
@@ -50,7 +50,7 @@ def measure(
     return Trace(
         measured="all-reduce",
         evidence=stands_on,
-        gpus=place.ranks,
+        gpus=place.size,
         settings={"repeats": repeats, "group_size": options.group_size, "samples": "mean over ranks, back to back"},
         observations=tuple(observations),
     )
@@ -86,7 +86,7 @@ def row(message: float, count: int, precision: str, seconds: float, gpus: int) -
     )
 
 
-def _samples(place: Place, way: collectives.AllReduce, flat: torch.Tensor, repeats: int) -> Iterator[float]:
+def _samples(place: Ranks, way: collectives.AllReduce, flat: torch.Tensor, repeats: int) -> Iterator[float]:
     timer = clock(place.device)
     for _ in range(max(3, repeats // 4)):
         way(flat)
@@ -105,13 +105,13 @@ def _over_ranks(samples: list[float]) -> tuple[float, ...]:
 
 
 def _check(
-    place: Place,
+    place: Ranks,
     sizes: Sequence[float],
     algorithms: Sequence[str],
     precisions: Sequence[str],
     options: CommunicationOptions,
 ) -> None:
-    if place.ranks == 1:
+    if place.size == 1:
         raise InputError(
             "one process has nobody to reduce with; write torchrun --nproc-per-node 2 -m lbsim.harness.bench all-reduce"
         )

@@ -107,14 +107,20 @@ def subject(
     def autocast() -> AbstractContextManager[object]:
         return nullcontext() if half is None else torch.autocast(device.type, half)
 
+    with autocast():
+        labels = made_up_labels(model, given)
+    return Subject(model, host, given, labels, updater(optimizer, model), autocast)
+
+
+def made_up_labels(model: nn.Module, given: Tensor) -> Tensor:
+    """Return labels among as many classes as *model* scores; InputError if it does not take what is *given*."""
     try:
-        with torch.no_grad(), autocast():
+        with torch.no_grad():
             classes = model(given).shape[1]
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        size, why = "x".join(map(str, shape)), str(error).strip().partition("\n")[0]
-        raise InputError(f"--input {size}: the model does not take a batch of {batch} of it ({why})") from None
-    labels = torch.randint(int(classes), (batch,), device=device)
-    return Subject(model, host, given, labels, updater(optimizer, model), autocast)
+        size, why = "x".join(map(str, given.shape[1:])), str(error).strip().partition("\n")[0]
+        raise InputError(f"--input {size}: the model does not take a batch of {len(given)} of it ({why})") from None
+    return torch.randint(int(classes), (len(given),), device=given.device)
 
 
 def updater(name: str, model: nn.Module) -> torch.optim.Optimizer:

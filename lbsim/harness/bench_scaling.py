@@ -12,7 +12,7 @@ from lbsim.harness.communication import Engine, GradientEngine
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.ddp import attach
 from lbsim.harness.evidence import evidence
-from lbsim.harness.process_group import Place, gathered, together
+from lbsim.harness.ranks import Ranks, gathered, together
 from lbsim.harness.recorder import StepRecorder, clock
 from lbsim.harness.replay import Replay
 from lbsim.trace import Observation, RankTimeline, Setting, Trace
@@ -55,7 +55,7 @@ class Request:
 
 
 def measure(
-    place: Place,
+    place: Ranks,
     request: Request,
     options: CommunicationOptions,
     *,
@@ -79,14 +79,14 @@ def measure(
     return Trace(
         measured="scaling",
         evidence=stands_on,
-        gpus=place.ranks,
+        gpus=place.size,
         settings=request.settings | _settings(options) | {"steps": steps, "warm_up": warm_up, "note": note},
-        observations=tuple(_observations(timelines, place.ranks)),
+        observations=tuple(_observations(timelines, place.size)),
         timelines=tuple(timelines),
     )
 
 
-def _prepare(place: Place, request: Request, options: CommunicationOptions) -> tuple[Work, StepRecorder]:
+def _prepare(place: Ranks, request: Request, options: CommunicationOptions) -> tuple[Work, StepRecorder]:
     if request.replay is not None and request.engine != "lbsim":
         raise InputError("--replay: waits have no module for DistributedDataParallel; write --engine lbsim")
     if request.replay is not None:
@@ -108,7 +108,7 @@ def _prepare(place: Place, request: Request, options: CommunicationOptions) -> t
     return Work(named, lambda: ready.forward(through), optimizer.zero_grad, optimizer.step, either), recorder
 
 
-def _recorder(place: Place, named: list[tuple[str, nn.Parameter]]) -> StepRecorder:
+def _recorder(place: Ranks, named: list[tuple[str, nn.Parameter]]) -> StepRecorder:
     return StepRecorder(place.rank, clock(place.device), [(name, parameter.numel()) for name, parameter in named])
 
 

@@ -14,7 +14,7 @@ from lbsim.harness.bench_model import Subject, build, require_precision, subject
 from lbsim.harness.communication import GradientEngine
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.evidence import evidence
-from lbsim.harness.process_group import Place
+from lbsim.harness.ranks import Ranks
 from lbsim.harness.recorder import Clock, Mark, StepRecorder, clock
 from lbsim.trace import Observation, RankTimeline, Setting, Trace
 
@@ -23,7 +23,7 @@ Samples = dict[tuple[str, str], list[float]]
 
 
 def measure(
-    place: Place,
+    place: Ranks,
     *,
     model: str,
     shape: tuple[int, ...],
@@ -39,7 +39,7 @@ def measure(
     The two are measured apart, for marks between layers cost time themselves. The timelines, of the first batch and
     precision, are what a replay waits by.
     """
-    if place.ranks > 1:
+    if place.size > 1:
         raise InputError("bench step is of one process; for several write bench scaling")
     for precision in precisions:
         require_precision(precision, place.device)

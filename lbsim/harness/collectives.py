@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lbsim.errors import InputError, unknown
-from lbsim.harness.process_group import rank, ranks
+from lbsim.harness.ranks import rank, ranks
 
 NAMES = ("backend", "hierarchical", "two-level", "hybrid")
 

@@ -20,7 +20,7 @@ from lbsim.harness import collectives
 from lbsim.harness.communication_options import DTYPES, CommunicationOptions
 from lbsim.harness.lanes import Wait, lane
 from lbsim.harness.pace import Pace, WarmUp, ready_in, ring_cost, timed_cost
-from lbsim.harness.process_group import CommunicationError, from_first, gathered, rank, ranks, together
+from lbsim.harness.ranks import CommunicationError, from_first, gathered, rank, ranks, together
 from lbsim.harness.recorder import Shipment, StepRecorder, clock
 
 

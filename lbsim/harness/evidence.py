@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from lbsim import __version__
-from lbsim.harness.process_group import Place
+from lbsim.harness.ranks import Ranks
 from lbsim.trace import Evidence
 
 
-def evidence(place: Place) -> Evidence:
+def evidence(place: Ranks) -> Evidence:
     """Return what stands behind a trace that this process takes now."""
     on_gpu = place.device.type == "cuda"
     return Evidence(

@@ -1,11 +1,13 @@
-"""The processes that train together: who they are, how they meet, and how they agree.
+"""The processes that train together: who they are, how they meet, how they agree, and how they fail as one.
 
 torchrun tells each process who it is in environment variables; without them a process is alone. Whatever one rank
 finds wrong, every rank raises, so that all end in the same way and none waits for another.
 """
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -17,8 +19,17 @@ from torch.distributed.rendezvous import rendezvous
 
 from lbsim.errors import InputError
 
-Answer = TypeVar("Answer")
-_RENDEZVOUS_LIMIT = 60.0
+T = TypeVar("T")
+RENDEZVOUS_LIMIT = 60.0
+"""Seconds; whoever has more patience with a step still wants to hear soon that nobody came."""
+
+
+class CommunicationError(RuntimeError):
+    """Ranks could not exchange something while they trained; one has died, hangs or does something else."""
+
+
+class RendezvousError(InputError):
+    """The ranks did not find each other, or one its device; unlike other input errors, each rank may see its own."""
 
 
 @dataclass(frozen=True)
@@ -36,91 +47,125 @@ class Ranks:
         """Whether this is the rank that writes and speaks."""
         return self.rank == 0
 
+    @property
+    def backend(self) -> str:
+        """The communication library: ``nccl`` between GPUs, ``gloo`` between CPUs, ``none`` alone."""
+        return "none" if self.size == 1 else "nccl" if self.device.type == "cuda" else "gloo"
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum *tensor* over the ranks, in place, and return it."""
         if self.size > 1:
             distributed.all_reduce(tensor)
         return tensor
 
-    def gather(self, thing: Answer) -> list[Answer]:
-        """Return every rank's *thing*."""
-        if self.size == 1:
-            return [thing]
-        things: list[Answer | None] = [None] * self.size
-        distributed.all_gather_object(things, thing)
-        return things  # type: ignore[return-value]
-
-    def from_first(self, thing: Answer | None) -> Answer | None:
-        """Return rank 0's *thing*."""
-        if self.size == 1:
-            return thing
-        things = [thing]
-        distributed.broadcast_object_list(things, src=0)
-        return things[0]
-
-    def together(self, action: Callable[[], Answer]) -> Answer:
-        """Return what *action* does here; if it fails with InputError on any rank, raise that on every rank."""
-        answer, fault = None, None
-        try:
-            answer = action()
-        except InputError as error:
-            fault = str(error)
-        faults = self.gather(fault)
-        failed = [rank for rank, text in enumerate(faults) if text is not None]
-        if failed:
-            who = "" if len(failed) == self.size else f"rank {failed[0]}: "
-            raise InputError(f"{who}{faults[failed[0]]}")
-        return answer  # type: ignore[return-value]
-
     def require_same(self, plan: dict[str, object]) -> None:
         """Raise InputError on every rank unless all have the same *plan*."""
-        plans = self.gather(plan)
-        for rank, other in enumerate(plans):
+        plans = gathered(plan)
+        for other, theirs in enumerate(plans):
             for field, value in plans[0].items():
-                if other.get(field) != value:
-                    given = f"rank 0 has {value!r}, rank {rank} has {other.get(field)!r}"
+                if theirs.get(field) != value:
+                    given = f"rank 0 has {value!r}, rank {other} has {theirs.get(field)!r}"
                     raise InputError(f"--{field.replace('_', '-')}: {given}; start every rank with the same options")
 
     def close(self) -> None:
         """Part from the others."""
-        if self.size > 1:
+        if self.size > 1 and distributed.is_initialized():
+            gc.collect()  # modules that still hold the group would end its threads while Python ends
             distributed.destroy_process_group()
 
 
-def meet(device: str, patience: float) -> Ranks:
-    """Return this process among those that torchrun started, once all have met."""
-    size = _from_launcher("WORLD_SIZE", 1)
-    chosen = _device(device)
+def meet(device: str, *, limit: float, patience: float) -> Ranks:
+    """Return this process among those that torchrun started, once all have met, on *device*: auto, cpu or cuda.
+
+    RendezvousError if they have not within *limit* seconds. A collective then waits at most *patience* seconds.
+    """
+    size, chosen = _from_launcher("WORLD_SIZE", 1), _device(device)
     if size == 1:
         return Ranks(0, 1, chosen)
-    place = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
-    limit = timedelta(seconds=min(patience, _RENDEZVOUS_LIMIT))
+    place = f"{os.environ.get('MASTER_ADDR', '(MASTER_ADDR unset)')}:{os.environ.get('MASTER_PORT', '?')}"
     try:
-        store, rank, size = next(rendezvous("env://", timeout=limit))
+        store, number, size = next(rendezvous("env://", timeout=timedelta(seconds=limit)))
         distributed.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo",
             store=PrefixStore("training", store),
-            rank=rank,
+            rank=number,
             world_size=size,
-            # longer than our own patience, whose line names the rank
-            timeout=timedelta(seconds=10 * patience),
+            timeout=timedelta(seconds=patience),
             device_id=chosen if chosen.type == "cuda" else None,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        text = str(error).split("\n", 1)[0].split("Exception raised", 1)[0].strip()
-        waited = f"within {limit.total_seconds():g} s"
-        raise InputError(f"no rendezvous of {size} ranks at {place} {waited} ({text}); is rank 0 there?") from None
-    return Ranks(rank, size, chosen, PrefixStore("presence", store.clone()))
+        why = str(error).strip().split("\n", 1)[0].split("Exception raised", 1)[0].strip()
+        raise RendezvousError(
+            f"rank {os.environ.get('RANK', '?')} of {size}: no rendezvous at {place} within {limit:g} s ({why}); "
+            "start every rank, with the same --rdzv-endpoint"
+        ) from None
+    return Ranks(number, size, chosen, PrefixStore("presence", store.clone()))
+
+
+@contextmanager
+def joined(timeout: float, device: str = "auto") -> Iterator[Ranks]:
+    """Meet the other ranks, wait at most *timeout* seconds for any of them, then or later, and leave at the end."""
+    place = meet(device, limit=timeout, patience=timeout)
+    try:
+        yield place
+    finally:
+        place.close()
+
+
+def ranks() -> int:
+    """Return how many ranks train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return which of them this process is."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def gathered(own: T) -> list[T]:
+    """Return every rank's *own*, by rank."""
+    if ranks() == 1:
+        return [own]
+    everyones: list[T | None] = [None] * ranks()
+    distributed.all_gather_object(everyones, own)
+    return everyones  # type: ignore[return-value]  # each has been filled
+
+
+def from_first(own: T) -> T:
+    """Return rank 0's *own*."""
+    if ranks() == 1:
+        return own
+    things = [own]
+    distributed.broadcast_object_list(things, src=0)
+    return things[0]
+
+
+def together(make: Callable[[], T]) -> T:
+    """Return what *make* returns; if it refuses its input on any rank, raise that InputError on all of them.
+
+    What one rank alone finds wrong (a file that only its machine lacks) would leave the others waiting.
+    """
+    made: list[T] = []
+    fault = None
+    try:
+        made.append(make())
+    except InputError as error:
+        fault = str(error)
+    faults = gathered(fault)
+    for number, each in enumerate(faults):
+        if each is not None:
+            raise InputError(each if all(faults) else f"rank {number}: {each}")
+    return made[0]
 
 
 def _device(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU here; use --device cpu")
+        raise RendezvousError("--device cuda: torch sees no GPU here; use --device cpu")
     local, count = _from_launcher("LOCAL_RANK", 0), torch.cuda.device_count()
     if local >= count:
-        raise InputError(f"local rank {local} has no GPU: this machine has {count}; use --nproc-per-node {count}")
+        raise RendezvousError(f"local rank {local} has no GPU: this machine has {count}; use --nproc-per-node {count}")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
@@ -128,5 +173,5 @@ def _device(name: str) -> torch.device:
 def _from_launcher(name: str, default: int) -> int:
     given = os.environ.get(name, str(default))
     if not given.isdecimal():
-        raise InputError(f"{name}={given} is no count; start with torchrun, which sets it")
+        raise RendezvousError(f"{name}={given} is no count; start with torchrun, which sets it")
     return int(given)

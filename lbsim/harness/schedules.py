@@ -16,7 +16,8 @@ def linear_scaling(batch: int, rate_at_256: float = 0.1) -> float:
 def gradual_warm_up(epoch: float, rate: float, *, epochs: float, batch: int, warm_up: float = 5) -> float:
     """Return Goyal et al.'s rate: a ramp from the small batch's rate, then a tenth at 30, 60 and 80 of 90 epochs.
 
-    *rate* is the one that linear scaling gave. Section 2.2 and 5.1 of arXiv:1706.02677.
+    *rate* is the one that linear scaling gave. Section 2.2 and 5.1 of arXiv:1706.02677. The small batch is their
+    reference of 256 samples (8 GPUs of 32), so up to 256 there is no ramp, whatever *warm_up* says.
 
     >>> [round(gradual_warm_up(e, 3.2, epochs=90, batch=8192), 6) for e in (0, 2.5, 5, 30, 60, 89)]
     [0.1, 1.65, 3.2, 0.32, 0.032, 0.0032]
@@ -31,7 +32,10 @@ def gradual_warm_up(epoch: float, rate: float, *, epochs: float, batch: int, war
 def polynomial_decay(epoch: float, rate: float, *, epochs: float, warm_up: float = 2, power: float = 2) -> float:
     """Return You et al.'s rate for LARS: a ramp from zero, then a polynomial to zero.
 
-    Arxiv:1708.03888, section 5 and table 3: power 2, a warm-up of 2 to 13 epochs.
+    Arxiv:1708.03888, section 5 and table 3: power 2, a warm-up of 2 to 13 epochs. The paper does not say whether the
+    ramp counts from 0 or 1. NVIDIA's Caffe, on which its authors trained, counts from 0 (``GetLearningRate`` in
+    ``sgd_solver.cpp``: iteration / ``rampup_interval``), so the first step does nothing but fill the velocity with
+    zeros, as here.
 
     >>> [polynomial_decay(e, 8.0, epochs=100, warm_up=2) for e in (0, 1, 50, 100)]
     [0.0, 4.0, 2.0, 0.0]

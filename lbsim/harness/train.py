@@ -22,7 +22,7 @@ from lbsim.harness.journal import Journal
 from lbsim.harness.options import TrainOptions
 from lbsim.harness.precision import Masters
 from lbsim.harness.presence import Presence
-from lbsim.harness.ranks import Ranks
+from lbsim.harness.ranks import Ranks, from_first, together
 from lbsim.harness.watch import Activation, Layers
 
 Tell = Callable[[str], None]
@@ -63,17 +63,17 @@ class _Run:
         self.options, self.ranks = options, ranks
         self.tell = tell if ranks.first else lambda _: None
         self.batch = options.batch_per_gpu * ranks.size
-        self.data, self.model, self.activation = ranks.together(self._prepare)
+        self.data, self.model, self.activation = together(self._prepare)
         self._same_weights()
         self.steps_per_epoch = len(self.data.training) // self.batch
         planned = max(1, round(options.epochs * self.steps_per_epoch))
         self.last_step = min(planned, options.steps or planned)
         self.masters = Masters(self.model, options.precision, options.loss_scale)
         self.optimizer = optimizers.build(options, self.masters.named)
-        communication = ranks.together(lambda: options_of(options.engine, options.communication))
+        communication = together(lambda: options_of(options.engine, options.communication))
         self.forward, self.engine = attach(options.engine, self.model, communication, ranks.size)
         self.step = self._restored()
-        self.journal = ranks.together(self._journal)
+        self.journal = together(self._journal)
         self.epoch_sums = torch.zeros(2, dtype=torch.float64)
         self.epoch_steps, self.epoch_start = 0, time.monotonic()
         self.accuracy: float | None = None
@@ -251,8 +251,8 @@ class _Run:
 
     def _restored(self) -> int:
         """Go on from the newest checkpoint; return the steps that it has done."""
-        state = self.ranks.together(lambda: self._newest() if self.ranks.first else None)
-        state = self.ranks.from_first(state)
+        state = together(lambda: self._newest() if self.ranks.first else None)
+        state = from_first(state)
         if state is None:
             return 0
         self.model.load_state_dict(state["model"])

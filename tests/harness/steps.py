@@ -14,7 +14,7 @@ from lbsim.errors import InputError
 from lbsim.harness.communication import GradientEngine
 from lbsim.harness.communication_options import DTYPES, CommunicationOptions
 from lbsim.harness.ddp import attach
-from lbsim.harness.process_group import CommunicationError, joined
+from lbsim.harness.ranks import CommunicationError, joined
 
 BATCH = 6
 
@@ -64,7 +64,7 @@ def errors(place, case):
     engine, unused, peak = case.pop("engine", "lbsim"), case.pop("unused", False), case.pop("peak", None)
     passes = case.pop("passes", 1)
     dtype = DTYPES[case.get("precision", "fp32")]
-    net, x = model(unused=unused), batch(place.ranks)
+    net, x = model(unused=unused), batch(place.size)
     boost = 1.0 if peak is None else peak / max(float(g.abs().max()) for g in each_ranks_gradients(net, x, 1.0))
     all_gradients = each_ranks_gradients(net, x, boost)
     forward, communication = attach(engine, net, CommunicationOptions.of(**case))
@@ -80,7 +80,7 @@ def errors(place, case):
             difference = (mine.grad - gradients.double().mean(0)).abs()
             unit = torch.finfo(dtype).eps / 2
             smallest = torch.finfo(dtype).smallest_normal * unit
-            bound = place.ranks * (1.01 * unit * gradients.abs().mean(0) + smallest)
+            bound = place.size * (1.01 * unit * gradients.abs().mean(0) + smallest)
             scale = gradients.mean(0).abs().max().clamp_min(1e-12)
             worst["error"] = max(worst["error"], float((difference / scale).max()))
             worst["of_bound"] = max(worst["of_bound"], float((difference / bound).max()))
@@ -92,7 +92,7 @@ def errors(place, case):
 
 
 def main(what):
-    with joined(what.get("timeout", 30), gpu=False) as place:
+    with joined(what.get("timeout", 30), "cpu") as place:
         if what.get("dies") == place.rank:
             os._exit(1)
         if what.get("hangs") == place.rank:

@@ -86,6 +86,21 @@ def test_the_update_that_is_timed_is_the_one_that_the_trace_names(optimizer, tmp
     assert all(not torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True) if old.dim() > 1)
 
 
+def test_trains_step_is_timed_in_turns_with_a_plain_loop(tmp_path, capsys):
+    file = tmp_path / "beside.json"
+    words = ["step", *SMALL, "--batches", "2", "--precisions", "fp32,bf16,mixed", "--optimizer", "lars", "--cpu"]
+    assert bench.main([*words, "--beside-plain", "--repeats", "3", "--out", str(file)]) == 0
+    trace = read_trace(file)
+    assert [one.subject for one in trace.observations] == ["harness", "plain"] * 3
+    assert all(len(one.samples) == 3 and min(one.samples) > 0 for one in trace.observations)
+    assert trace.settings["optimizer"] == "lars"
+    said = [line for line in capsys.readouterr().out.splitlines() if "plain loop" in line]
+    ours, plain = trace.observations[0], trace.observations[1]
+    wanted = median(b / a for a, b in zip(ours.samples, plain.samples, strict=True))
+    assert len(said) == 3
+    assert float(said[0].rpartition(" ")[2]) == pytest.approx(wanted, abs=1e-3)  # three digits are printed
+
+
 def test_each_layer_is_timed_forward_and_backward(step_trace):
     layers = {name for name, module in nets.small().named_modules() if name}
     for quantity in ("layer.forward", "layer.backward"):

@@ -10,7 +10,7 @@ from lbsim.harness import collectives
 from lbsim.harness.communication import GradientEngine, fusion_buffers
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.ddp import attach
-from lbsim.harness.process_group import CommunicationError
+from lbsim.harness.ranks import CommunicationError
 from tests.harness import steps
 from tests.harness.ranks import run
 
@@ -145,7 +145,7 @@ def test_ranks_that_disagree_all_end_with_code_2_and_one_line():
 def test_a_rank_that_never_comes_ends_the_rendezvous_with_one_line():
     (ended,) = run(2, STEPS, {"cases": [{}], "timeout": 3}, start=[1])
     assert ended.code == 2
-    assert "rank 1 of 2: the ranks did not meet at 127.0.0.1:" in ended.err
+    assert "rank 1 of 2: no rendezvous at 127.0.0.1:" in ended.err
 
 
 def test_buffers_are_the_ones_that_fusion_plans():

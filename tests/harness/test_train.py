@@ -79,6 +79,28 @@ def test_the_layers_are_watched(tmp_path):
     assert max(trusted) <= 0.1 * 0.001 * (1 + 1e-5)
 
 
+def test_tensorboard_reads_what_the_tables_hold(tmp_path):
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
+    options = ["--model", "cnn", *DIGITS, "--batch-per-gpu", "64", "--rate", "0.1", "--watch-every", "2"]
+    words = ["train", *options, "--watch-activation", "pool2", "--tensorboard", "--output", str(tmp_path)]
+    assert main([*words, "--steps", "3"]) == 0
+    assert main([*words, "--steps", "5"]) == 0  # a run that goes on writes beside what is there
+    events = reader.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for tag, table, name in (
+        ("steps/loss", "steps", "loss"),
+        ("epochs/validation_accuracy", "epochs", "validation_accuracy"),
+        ("activations/pool2/p50", "activations", "p50"),
+    ):
+        seen = {event.step: event.value for event in events.Scalars(tag)}
+        rows = zip(numbers(tmp_path, "step", table), numbers(tmp_path, name, table), strict=True)
+        assert seen == pytest.approx({int(step): value for step, value in rows}, rel=1e-6)  # it keeps float32
+    watched = [tag for tag in events.Tags()["scalars"] if tag.startswith("layers/")]
+    assert "layers/conv1.weight/update_ratio" in watched
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -121,4 +143,4 @@ def test_nobody_at_the_rendezvous_is_one_line(tmp_path):
     processes[0].kill()
     codes, said = finish(processes)
     assert codes[1] == 2
-    assert "no rendezvous of 2 ranks at 127.0.0.1:" in one_line(said[1])
+    assert "rank 1 of 2: no rendezvous at 127.0.0.1:" in one_line(said[1])
