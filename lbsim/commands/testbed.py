@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lbsim.errors import InputError
-from lbsim.testbed import clean, testbed
+from lbsim.testbed import clean, put_up
 from lbsim.units import DATA_RATE
 
 SETTINGS = {"allow_interspersed_args": False}
@@ -37,7 +37,7 @@ def run_testbed(
 
 def _run(command: list[str], hosts: int, rate: float, processes_per_host: int) -> int:
     try:
-        with testbed(hosts, rate) as bed:
+        with put_up(hosts, rate) as bed:
             return bed.run(command, lambda where, line: typer.echo(f"{where}: {line}"), processes_per_host)
     except KeyboardInterrupt:
         return 130
