@@ -279,9 +279,9 @@ def _draw(predicted: dict[Row, float]) -> None:
         some = [(row.seconds, seconds / row.seconds) for row, seconds in predicted.items() if row.group == group]
         axes.plot(*zip(*some, strict=True), marker, markersize=4, label=group, fillstyle="none")
     axes.axhspan(0.92, 1.08, color="0.9", label="within 8 %")
-    axes.set(xscale="log", yscale="log", xlabel="measured [s]", ylabel="predicted / measured", ylim=(0.1, 5))
+    axes.set(xscale="log", yscale="log", xlabel="measured [s]", ylabel="predicted / measured", ylim=(0.1, 10))
     axes.set_title("Testbed, as lbsim has it: fitted on 2 and 4 hosts, predicted here")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper right")
     figure.tight_layout()
     figure.savefig(HERE / "predicted.png", dpi=120)
 
