@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from lbsim.cli import app, main
 from lbsim.errors import InputError
 from lbsim.testbed import FRAME, PAYLOAD, burst, clean, put_up
 from lbsim.trace import read_trace
+from lbsim.units import DATA_RATE
 
 LBSIM = [sys.executable, "-m", "lbsim.cli", "testbed"]
+TRACES = Path(__file__).parents[1] / "traces" / "testbed"
 RATE = 2.5e6
 """Bytes a second: 20 Mb/s, which the slowest machine keeps up with."""
 MESSAGE = 1_000_000
@@ -202,6 +205,19 @@ def test_a_command_that_is_not_there_is_its_exit_code():
     done = run("--", "no-such-command")
     assert done.returncode not in (0, 2)  # ip-netns's own
     assert "no-such-command" in done.stdout
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="traces of testbeds are in the repository, in no package")
+def test_what_was_measured_is_there_for_every_number_of_hosts_and_rate():
+    seen = set()
+    for file in TRACES.glob("*x*.json"):
+        trace = read_trace(file)
+        seen.add((trace.measured, trace.gpus, trace.settings["bandwidth"]))
+        if trace.measured == "scaling":
+            ranks = {observation.subject for observation in trace.observations}
+            assert len(ranks) == trace.gpus
+    rates = [DATA_RATE.parse(text) for text in ("40 Mb/s", "80 Mb/s", "120 Mb/s")]
+    assert seen == set(product(("all-reduce", "scaling"), (2, 4, 8, 16), rates))
 
 
 @real
