@@ -114,7 +114,7 @@ def test_a_link_has_the_rate_asked_for_both_ways(sender, monkeypatch):
     assert where == f"host {1 - sender}"
     due = MESSAGE / PAYLOAD * FRAME / RATE
     free = 2 * burst(RATE) / RATE  # two full buckets, one on each end of the link
-    assert due - free <= float(seconds) <= 1.25 * due  # a loaded machine is late, never early
+    assert due - free <= float(seconds) <= 1.5 * due  # a loaded machine is late, never early
 
 
 @real
@@ -236,12 +236,11 @@ def test_the_harness_reduces_over_it(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root can become nobody")
 @pytest.mark.skipif(shutil.which("ip") is None or shutil.which("tc") is None, reason="asked for before root is")
 def test_who_is_not_root_is_told_so():
-    nobody = 65534
-    where = "import os, sys; from lbsim.cli import main; os.setuid(65534); sys.exit(main(sys.argv[1:]))"
+    # imported first: nobody may not be let into the folder
+    where = "import os, sys, lbsim.testbed; from lbsim.cli import main; os.setuid(65534); sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", where, "testbed", "--", "true"], capture_output=True, text=True, check=False
     )
-    assert nobody == 65534
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "only root may; run it as root" in done.stderr
