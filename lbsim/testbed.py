@@ -81,18 +81,21 @@ class Testbed:
 
     def run(self, command: Sequence[str], say: Say, processes_per_host: int = 1) -> int:
         """Run *command* on every host and return its exit code, the first that is not 0; then the others are ended."""
-        processes, lines = [], SimpleQueue[tuple[str, str]]()
+        processes, readers, lines = [], [], SimpleQueue[tuple[str, str]]()
         try:
             for rank in range(self.hosts * processes_per_host):
                 process = self._start(command, rank, processes_per_host)
                 processes.append(process)
                 host, local = divmod(rank, processes_per_host)
                 where = f"host {host}" + (f".{local}" if processes_per_host > 1 else "")
-                threading.Thread(target=_read, args=(process, where, lines), daemon=True).start()
+                readers.append(threading.Thread(target=_read, args=(process, where, lines), daemon=True))
+                readers[-1].start()
             return _watch(processes, lines, say)
         finally:
             with _undisturbed():
                 _end(processes)
+                for reader in readers:
+                    reader.join(_PATIENCE)
             _pass_on(lines, say)
 
     def _start(self, command: Sequence[str], rank: int, processes_per_host: int) -> subprocess.Popen[str]:
@@ -119,7 +122,7 @@ class Testbed:
 
 
 @contextmanager
-def testbed(hosts: int, rate: float) -> Iterator[Testbed]:
+def put_up(hosts: int, rate: float) -> Iterator[Testbed]:
     """Put up *hosts* hosts with links of *rate* bytes a second, and take them down whatever happens.
 
     SIGTERM and SIGHUP raise SystemExit meanwhile, as Ctrl-C raises KeyboardInterrupt. What others that were killed
@@ -236,8 +239,9 @@ def _born(pid: int) -> str:
 
 def _read(process: subprocess.Popen[str], where: str, lines: "SimpleQueue[tuple[str, str]]") -> None:
     if process.stdout is not None:
-        for line in process.stdout:
-            lines.put((where, line.rstrip("\n")))
+        with process.stdout as said:
+            for line in said:
+                lines.put((where, line.rstrip("\n")))
 
 
 def _watch(processes: Sequence[subprocess.Popen[str]], lines: "SimpleQueue[tuple[str, str]]", say: Say) -> int:

@@ -1,11 +1,13 @@
-"""``lbsim testbed``: several hosts on one machine, with links of a chosen rate between them."""
+"""``lbsim testbed``: several hosts on one machine, with links of a chosen rate between them.
+
+What the command alone needs is imported where it is used: late, for start-up time alone.
+"""
 
 from typing import Annotated
 
 import typer
 
 from lbsim.errors import InputError
-from lbsim.testbed import clean, testbed
 from lbsim.units import DATA_RATE
 
 SETTINGS = {"allow_interspersed_args": False}
@@ -28,6 +30,8 @@ def run_testbed(
     For example:  lbsim testbed --hosts 4 --rate "100 Mb/s" -- python -m lbsim.harness bench all-reduce
     """
     if only_clean:
+        from lbsim.testbed import clean
+
         typer.echo(f"took down {clean()} namespaces that no testbed runs in")
         return
     if not command:
@@ -36,8 +40,10 @@ def run_testbed(
 
 
 def _run(command: list[str], hosts: int, rate: float, processes_per_host: int) -> int:
+    from lbsim.testbed import put_up
+
     try:
-        with testbed(hosts, rate) as bed:
+        with put_up(hosts, rate) as bed:
             return bed.run(command, lambda where, line: typer.echo(f"{where}: {line}"), processes_per_host)
     except KeyboardInterrupt:
         return 130

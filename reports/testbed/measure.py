@@ -23,6 +23,8 @@ from lbsim.harness.process_group import Place, joined
 from lbsim.trace import Trace, write_trace
 from lbsim.units import DATA_RATE
 
+HERE = "reports/testbed/measure.py"
+"""From the root of the repository, where it is started."""
 FOLDER = Path(__file__).parents[2] / "traces" / "testbed"
 HOSTS = (2, 4, 8, 16)
 RATES = ("80 Mb/s", "40 Mb/s", "120 Mb/s")
@@ -55,7 +57,7 @@ def main() -> None:
         there = ["lbsim", "testbed", "--hosts", str(hosts), "--rate", rate, "--"]
         # the hosts have no names, which torch would warn of
         quiet = os.environ | {"TORCH_CPP_LOG_LEVEL": "ERROR"}
-        subprocess.run([*there, sys.executable, __file__, "rank", str(hosts), rate], check=True, env=quiet)
+        subprocess.run([*there, sys.executable, HERE, "rank", str(hosts), rate], check=True, env=quiet)
 
 
 def measure_here(hosts: int, rate: str) -> None:
