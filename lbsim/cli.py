@@ -13,7 +13,7 @@ import typer
 
 from lbsim import __version__, answer, catalog
 from lbsim.catalog import Folders
-from lbsim.commands import collective, compare, explain, timeline, tune, workload
+from lbsim.commands import collective, compare, explain, plan, timeline, tune, workload
 from lbsim.errors import InputError
 from lbsim.options import (
     Format,
@@ -160,6 +160,7 @@ app.command()(explain.explain)
 app.command()(tune.tune)
 app.command()(timeline.timeline)
 app.command()(compare.compare)
+app.command()(plan.plan)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
