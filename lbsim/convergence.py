@@ -47,7 +47,7 @@ _WORK_NOISE = 0.05
 _FREEDOM = 3
 """Of Student's t: a wild row (another generation of a recipe) pulls the fit little."""
 _DRAWS = 2000
-_ANY = (1.0, math.inf)
+_ANY = (1.0, 1e9)
 """Epochs where none are told apart."""
 _PRIORS: dict[PenaltyName, tuple[float, float, tuple[float, ...], tuple[float, ...]]] = {
     "lars": (4.4e4, 2.5, (0.75, 1.0, 1.25), (0.25, 0.5, 0.25)),

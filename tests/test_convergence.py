@@ -7,7 +7,7 @@ from lbsim.recipe import Recipe
 
 
 def means(name):
-    by = {}
+    by: dict[int, list[float]] = {}
     for row in series("work_to_target")[name]:
         by.setdefault(row.batch, []).append(row.value)
     return sorted((batch, float(np.mean(values))) for batch, values in by.items())
@@ -75,6 +75,14 @@ def test_epochs_to_a_target_reach_it_and_no_fewer_do():
     assert law.top1(8192, epochs).value >= 75.0
     assert law.top1(8192, epochs - 1).value < 75.0
     assert law.epochs_to(8192, 99.0) is None
+
+
+def test_without_rows_other_sources_say_all_and_the_interval_is_theirs():
+    law = fit_errors([], "lars", (21.5, 1.5))
+    estimate = law.top1(1024, 90)
+    # LARS at a small batch: e∞ and the ladder's 1.1 points at 90 epochs
+    assert estimate.value == pytest.approx(100 - 21.5 - 85.1 * 90**-0.967, abs=0.2)
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.645 * 1.5, rel=0.1)
 
 
 def test_nothing_to_fit_is_refused():
