@@ -13,7 +13,7 @@ import typer
 
 from lbsim import __version__, answer, catalog
 from lbsim.catalog import Folders
-from lbsim.commands import collective, compare, explain, report, sweep, testbed, timeline, tune, workload
+from lbsim.commands import collective, compare, explain, plan, report, sweep, testbed, timeline, tune, workload
 from lbsim.errors import InputError
 from lbsim.options import (
     Format,
@@ -163,6 +163,7 @@ app.command()(compare.compare)
 app.command("testbed", context_settings=testbed.SETTINGS)(testbed.run_testbed)
 app.command()(report.report)
 app.command()(sweep.sweep)
+app.command()(plan.plan)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,7 +47,7 @@ _WORK_NOISE = 0.05
 _FREEDOM = 3
 """Of Student's t: a wild row (another generation of a recipe) pulls the fit little."""
 _DRAWS = 2000
-_ANY = (1.0, math.inf)
+_ANY = (1.0, 1e9)
 """Epochs where none are told apart."""
 _PRIORS: dict[PenaltyName, tuple[float, float, tuple[float, ...], tuple[float, ...]]] = {
     "lars": (4.4e4, 2.5, (0.75, 1.0, 1.25), (0.25, 0.5, 0.25)),
@@ -110,7 +110,7 @@ def series(quantity: str) -> dict[str, list[Row]]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Law:
     """Draws from what the evidence leaves possible: equally likely, in the same order in every array."""
 
@@ -128,6 +128,10 @@ class Law:
         """Return how many times the epochs of a small batch *batch* needs."""
         return np.asarray(1 + (batch / self.critical_batch) ** self.exponent)
 
+    def middle_penalty(self, batch: float) -> float:
+        """Return the median of the penalty of *batch*."""
+        return float(np.median(self.penalty(batch)))
+
     def work(self, batch: float) -> Estimate:
         """Return the work to the target, in the unit of the series."""
         return _estimate(np.exp(self.floor + self.noise) * self.penalty(batch))
@@ -136,7 +140,7 @@ class Law:
         """Return draws of the top-1 error, percent, of a run of *epochs* at *batch*."""
         low, high = self.evidenced_epochs
         octaves = max(0.0, math.log2(low / epochs), math.log2(epochs / high))
-        beyond = _OCTAVE * octaves * np.random.default_rng(1).standard_normal(len(self.floor))
+        beyond = _OCTAVE * octaves * _standard_normal(len(self.floor))
         effective = epochs / self.penalty(batch)
         return np.asarray(self.floor + LADDER_SCALE * effective**LADDER_EXPONENT + self.noise + beyond)
 
@@ -146,7 +150,7 @@ class Law:
 
     def epochs_to(self, batch: float, top1: float) -> float | None:
         """Return the fewest epochs whose expected top-1 is *top1* percent; None if no number of them gives it."""
-        floor, penalty = float(np.median(self.floor)), float(np.median(self.penalty(batch)))
+        floor, penalty = float(np.median(self.floor)), self.middle_penalty(batch)
         left = 100 - top1 - floor
         if left <= 0:
             return None
@@ -160,6 +164,11 @@ class Law:
     def beyond(self, batch: float) -> bool:
         """Return whether *batch* is not between the smallest and largest of the evidence."""
         return not self.batches[0] <= batch <= self.batches[1]
+
+
+@lru_cache
+def _standard_normal(count: int) -> Array:
+    return np.random.default_rng(1).standard_normal(count)
 
 
 def _estimate(draws: Array) -> Estimate:

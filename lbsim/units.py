@@ -87,6 +87,7 @@ TIME = Dimension(
 )
 COMPUTE_RATE = Dimension("compute rate", {f"{p}FLOP/s": f for p, f in _DECIMAL.items()}, "9.3 TFLOP/s")
 SAMPLE_RATE = Dimension("throughput", {"samples/s": 1.0, "images/s": 1.0}, "218 samples/s")
+PRICE = Dimension("price of a GPU", {"/s": 1.0, "/h": 1 / 3600.0, "/d": 1 / 86400.0}, "2.5 /h")
 
 
 @dataclass(frozen=True)

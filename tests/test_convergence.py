@@ -7,7 +7,7 @@ from lbsim.recipe import Recipe
 
 
 def means(name):
-    by = {}
+    by: dict[int, list[float]] = {}
     for row in series("work_to_target")[name]:
         by.setdefault(row.batch, []).append(row.value)
     return sorted((batch, float(np.mean(values))) for batch, values in by.items())
@@ -44,18 +44,18 @@ def test_nine_of_ten_largest_batches_are_inside_the_interval():
 
 @pytest.mark.parametrize("name", ["goyal-resnet50-sgd", "nus-resnet50-lars"])
 def test_accuracy_at_ninety_epochs_is_within_half_a_point_of_the_source(name):
-    rows = [(row.batch, row.epochs, row.value) for row in series("top1_error")[name]]
+    rows = [(row.batch, row.epochs or 0.0, row.value) for row in series("top1_error")[name]]
     law = fit_errors(rows, "lars" if "lars" in name else "linear-scaling")
     for batch, epochs, error in rows:
         assert law.top1(batch, epochs).value == pytest.approx(100 - error, abs=0.5)
 
 
 def test_the_epoch_ladder_is_the_law_at_a_fixed_batch():
-    rows = series("top1_error")["ffcv-resnet50-epochs"]
-    floor = np.mean([row.value - LADDER_SCALE * row.epochs**LADDER_EXPONENT for row in rows])
-    for row in rows:
-        predicted = floor + LADDER_SCALE * row.epochs**LADDER_EXPONENT
-        assert predicted == pytest.approx(row.value, abs=0.15)  # rounded to 0.1
+    rows = [(row.value, row.epochs or 0.0) for row in series("top1_error")["ffcv-resnet50-epochs"]]
+    floor = np.mean([error - LADDER_SCALE * epochs**LADDER_EXPONENT for error, epochs in rows])
+    for error, epochs in rows:
+        predicted = floor + LADDER_SCALE * epochs**LADDER_EXPONENT
+        assert predicted == pytest.approx(error, abs=0.15)  # rounded to 0.1
 
 
 def test_the_interval_widens_beyond_the_evidence():
@@ -71,9 +71,18 @@ def test_the_interval_widens_beyond_the_evidence():
 def test_epochs_to_a_target_reach_it_and_no_fewer_do():
     law = law_of(Recipe.load("goyal2017-resnet50-sgd"))
     epochs = law.epochs_to(8192, 75.0)
+    assert epochs is not None
     assert law.top1(8192, epochs).value >= 75.0
     assert law.top1(8192, epochs - 1).value < 75.0
     assert law.epochs_to(8192, 99.0) is None
+
+
+def test_without_rows_other_sources_say_all_and_the_interval_is_theirs():
+    law = fit_errors([], "lars", (21.5, 1.5))
+    estimate = law.top1(1024, 90)
+    # LARS at a small batch: e∞ and the ladder's 1.1 points at 90 epochs
+    assert estimate.value == pytest.approx(100 - 21.5 - 85.1 * 90**-0.967, abs=0.2)
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.645 * 1.5, rel=0.1)
 
 
 def test_nothing_to_fit_is_refused():

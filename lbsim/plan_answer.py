@@ -1,0 +1,47 @@
+"""A plan for a target accuracy as JSON, in SI units and percent."""
+
+from dataclasses import asdict
+from typing import Any
+
+from lbsim import __version__
+from lbsim.harness_command import harness_command
+from lbsim.time_to_accuracy import Choice, Choices
+
+
+def of_choices(choices: Choices) -> dict[str, Any]:
+    """Return every choice, which one is chosen, and its command."""
+    return {
+        "target": choices.wish.target,
+        "chosen_gpus": choices.chosen.gpus,
+        "command": harness_command(choices.chosen),
+        "most_useful_gpus": choices.most_useful_gpus,
+        "choices": [_of_choice(choice) for choice in choices.choices],
+        "refused": {str(gpus): why for gpus, why in choices.refused.items()},
+        "lbsim": __version__,
+    }
+
+
+def _of_choice(choice: Choice) -> dict[str, Any]:
+    plan = choice.prediction.scenario.plan
+    return {
+        "gpus": choice.gpus,
+        "batch": choice.batch,
+        "batch_per_gpu": plan.batch_per_gpu,
+        "recipe": choice.recipe.name,
+        "epochs": choice.epochs,
+        "top1": asdict(choice.top1),
+        "chance_to_reach": choice.chance,
+        "time": asdict(choice.run.time),
+        "time_without_faults": choice.run.clean,
+        "checkpoint_time": choice.run.checkpoints,
+        "expected_failures": choice.run.failures,
+        "mean_time_with_reruns": choice.run.mean_with_reruns,
+        "time_quantiles_with_reruns": choice.run.quantiles,
+        "gpu_hours": choice.gpu_hours,
+        "cost": choice.cost,
+        "throughput": choice.prediction.throughput,
+        "statistical_efficiency": choice.efficiency,
+        "goodput": choice.goodput,
+        "on_front": choice.on_front,
+        "beyond_evidence": choice.beyond,
+    }

@@ -1,0 +1,61 @@
+"""A plan for a target accuracy as a table that people read."""
+
+import textwrap
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lbsim import __version__
+from lbsim.harness_command import harness_command
+from lbsim.time_to_accuracy import Choice, Choices
+from lbsim.units import TIME
+
+_COLUMNS = ("GPUs", "batch", "epochs", "top-1 %", "time", "GPU-h", "cost", "goodput", "")
+_MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, True): "* <-"}
+
+
+def of_choices(choices: Choices) -> RenderableType:
+    """Return a row for each number of GPUs, what is chosen and how to run it."""
+    scenario = choices.chosen.prediction.scenario
+    title = f"{scenario.model} to {choices.wish.target:g} % on {scenario.cluster.name} (lbsim {__version__})"
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for choice in choices.choices:
+        table.add_row(*_row(choice, chosen=choice.gpus == choices.chosen.gpus))
+    notes = [Text(f"  {line}") for line in _notes(choices)]
+    command = textwrap.wrap(harness_command(choices.chosen), 72, break_long_words=False, break_on_hyphens=False)
+    told = Text(" \\\n    ".join(command))
+    return Group(
+        Text(title, style="bold"), table, Text(), *notes, Text("\nTo run it, on each node:", style="bold"), told
+    )
+
+
+def _row(choice: Choice, *, chosen: bool) -> Iterator[str]:
+    yield f"{choice.gpus:,}"
+    yield f"{choice.batch:,}{'?' if choice.beyond else ''}"
+    yield f"{choice.epochs:g}"
+    yield f"{choice.top1.value:.1f} ({choice.top1.low:.1f}-{choice.top1.high:.1f})"
+    yield f"{TIME.short(choice.run.time.value, 3)}"
+    yield f"{choice.gpu_hours:.3g}"
+    yield "-" if choice.cost is None else f"{choice.cost:,.3g}"
+    yield f"{choice.goodput / 1e3:,.1f}k"
+    yield _MARKS[choice.on_front, chosen]
+
+
+def _notes(choices: Choices) -> Iterator[str]:
+    best = choices.chosen
+    run = best.run
+    yield "*           on the time-cost front: no other row is both quicker and cheaper"
+    yield f"<-          chosen: {best.gpus:,} GPUs, {best.recipe.name},"
+    yield f"            which is at or above the target in {best.chance:.0%} of runs"
+    yield f"time        {TIME.short(run.time.low, 3)} to {TIME.short(run.time.high, 3)} for 90 % of simulated runs;"
+    yield f"            {run.failures:.2g} node failures expected, checkpoints {TIME.short(run.checkpoints, 2)}"
+    yield "GPU-h, cost expected, runs that never arrive run again"
+    yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.most_useful_gpus:,} GPUs"
+    if any(choice.beyond for choice in choices.choices):
+        yield "?           a batch outside the recipe's evidence; the interval is wider"
+    for gpus, why in choices.refused.items():
+        yield f"left out    {gpus:,} GPUs: {why}"
