@@ -27,13 +27,18 @@ from numpy.typing import NDArray
 from lbsim import __version__
 from lbsim.calibration import Calibration, Fitted, Line, coordinate, on, owner, value_at
 from lbsim.errors import InputError
+from lbsim.hardware import Link
 from lbsim.memory import check_fits
 from lbsim.scenario import Scenario, override
 from lbsim.steps import Steps
 from lbsim.timing import time_all_reduce
 
-ALL_REDUCE_TIME = "all_reduce_time"
-"""The quantity of an observation of one all-reduce alone, of its *message*."""
+ALONE: dict[str, Callable[[Scenario, float], float]] = {
+    "all_reduce_time": lambda scenario, message: time_all_reduce(scenario, message).time,
+    "message_time": lambda scenario, message: _link(scenario).time(message),
+    "message_rate": lambda scenario, message: _link(scenario).efficiency * _link(scenario).bandwidth,  # noqa: ARG005
+}
+"""Quantities of one message alone: an all-reduce, a message from one GPU to another, many such under way at once."""
 UNTOLD = 0.8
 """Share of the prior's standard deviation above which a value is not told by the measurements."""
 _LEAST_UNCERTAINTY = 0.003
@@ -56,7 +61,7 @@ class Observation:
 
     scenario: Scenario
     quantity: str
-    """As in `lbsim.case.QUANTITIES`, or ``all_reduce_time``."""
+    """As in `lbsim.case.QUANTITIES`, or of `ALONE`."""
     value: float
     """SI."""
     relative_uncertainty: float = 0.0
@@ -397,15 +402,21 @@ def _reached(problem: _Problem) -> list[int]:
 
 
 def _value(steps: Steps, one: Observation) -> float:
-    if one.quantity != ALL_REDUCE_TIME:
+    if one.quantity not in ALONE:
         value = steps.value(one.quantity)
     elif one.message is None:
-        raise InputError("all_reduce_time: of which message? an observation of it has one")
+        raise InputError(f"{one.quantity}: of which message? an observation of it has one")
     else:
-        value = time_all_reduce(steps.scenario, one.message).time
+        value = ALONE[one.quantity](steps.scenario, one.message)
     if not value > 0:
         raise InputError(f"{one.quantity}: predicted to be {value:g} here, so that nothing can be learnt from it")
     return value
+
+
+def _link(scenario: Scenario) -> Link:
+    """Return what two GPUs of *scenario* are joined by: between nodes, where there is more than one."""
+    cluster = scenario.cluster
+    return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
 
 
 def _signed(uses: Sequence[int]) -> list[tuple[bool, int]]:

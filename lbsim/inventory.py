@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lbsim import catalog
+from lbsim.calibration import Calibration
 from lbsim.catalog import SHIPPED, Folders
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.hardware import Accelerator, Cluster, Link
@@ -19,7 +20,7 @@ from lbsim.software import Kernels, Library, Software
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
 
 _CLASSES: dict[str, type[Profile]] = {
-    profile.kind: profile for profile in (Accelerator, Cluster, Kernels, Library, Link, Residuals, Software)
+    profile.kind: profile for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Residuals, Software)
 }
 _MODULES = {"models": "workloads", "all-reduce": "all_reduce"}
 """Kinds that are not profiles but Python files, by the package that they stand in."""
@@ -65,6 +66,11 @@ def sheet(name: str, folders: Folders = SHIPPED) -> str:
         choices = ", ".join(f"{one}/{bare}" for one in kinds)
         raise InputError(f"'{bare}' is the name of more than one profile; write one of: {choices}")
     return "\n".join(_toml(_table(kinds[0], bare, folders))) + "\n"
+
+
+def as_toml(profile: Profile) -> str:
+    """Return *profile* as the TOML file that is read as it."""
+    return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True))) + "\n"
 
 
 def check(file: Path, folders: Folders = SHIPPED) -> str:
@@ -132,6 +138,9 @@ def describe(profile: Profile) -> str:
             return f"{cost}, {TIME.short(profile.per_step, 2)} a step"
         case Software():
             return f"kernels of {profile.kernels.name}, communication by {profile.library.name}"
+        case Calibration():
+            of = ", ".join(dict.fromkeys(one.of for one in profile.fitted)) or "nothing"
+            return f"{of}, fitted to {profile.observations} observations, mean error {profile.mean_error:.1%}"
         case _:
             return profile.source
 

@@ -1,5 +1,7 @@
 """The whole of lbsim on one page: hardware, model, software and plan go in, a prediction comes out."""
 
+from lbsim.calibration import Calibration
+from lbsim.errors import InputError
 from lbsim.interval import interval
 from lbsim.memory import check_fits
 from lbsim.metrics import Prediction
@@ -7,8 +9,10 @@ from lbsim.scenario import Scenario
 from lbsim.steps import VALUES, Steps
 
 
-def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
+def predict(scenario: Scenario, level: float = 0.9, calibration: Calibration | None = None) -> Prediction:
     """Return how fast *scenario* trains, why, and within what bounds with probability *level*.
+
+    A *calibration* gives its values, and makes the interval wider by what it leaves open of them.
 
     InputError if it cannot run: the batch does not fit the memory, the all-reduce does not suit the GPUs.
 
@@ -17,6 +21,12 @@ def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
     >>> 0.6 < prediction.scaling_efficiency < 0.8  # Akiba et al. measured 0.70
     True
     """
+    spread = {}
+    if calibration is not None:
+        if not calibration.said_of(scenario):
+            raise InputError(_says_nothing(calibration, scenario))
+        spread = dict(zip(VALUES, calibration.spread(scenario, _values), strict=True))
+        scenario = calibration.apply(scenario)
     needed = check_fits(scenario)
     steps = Steps(scenario)
     values = {quantity: steps.value(quantity) for quantity in VALUES}
@@ -25,9 +35,22 @@ def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
         **values,
         breakdown=steps.breakdown,
         communication_time=steps.value("communication_time"),
-        interval=interval(scenario, values, level),
+        interval=interval(scenario, values, level, spread),
         memory=needed,
         buffers=steps.run.transfers,
         timeline=steps.run.timeline,
         compute_scale=steps.compute_scale,
+    )
+
+
+def _values(scenario: Scenario) -> list[float]:
+    steps = Steps(scenario)
+    return [steps.value(quantity) for quantity in VALUES]
+
+
+def _says_nothing(calibration: Calibration, scenario: Scenario) -> str:
+    of = ", ".join(dict.fromkeys(one.of for one in calibration.fitted)) or "nothing"
+    return (
+        f"calibration {calibration.name}: it has values of {of}, and none of these is in this scenario on "
+        f"{scenario.cluster.name} as its profile has it; leave out --calibration, or fit one to this machine"
     )
