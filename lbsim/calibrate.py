@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from lbsim import __version__
 from lbsim.calibration import Calibration, Fitted, Line, coordinate, on, owner, value_at
+from lbsim.compute import ComputeTimes, compute_times
 from lbsim.errors import InputError
 from lbsim.hardware import Link
 from lbsim.memory import check_fits
@@ -38,7 +39,7 @@ ALONE: dict[str, Callable[[Scenario, float], float]] = {
     "message_time": lambda scenario, message: _link(scenario).time(message),
     "message_rate": lambda scenario, message: _link(scenario).efficiency * _link(scenario).bandwidth,  # noqa: ARG005
 }
-"""Quantities of one message alone: an all-reduce, a message from one GPU to another, many such under way at once."""
+"""Quantities of one message alone: an all-reduce, a message between two GPUs, many such under way at once."""
 UNTOLD = 0.8
 """Share of the prior's standard deviation above which a value is not told by the measurements."""
 _LEAST_UNCERTAINTY = 0.003
@@ -49,7 +50,18 @@ _REACH = 4.0
 """Standard deviations of its prior within which a value is looked for."""
 _STEP = 0.01
 """On the line, for the derivatives; the model has steps of its own, which a shorter one would fall into."""
-_MOST_EVALUATIONS = 12
+_MOST_EVALUATIONS = 10
+_NO_COMPUTE = (
+    "cluster.inter_node.",
+    "cluster.intra_node.",
+    "cluster.host.",
+    "cluster.node_spread",
+    "software.library.",
+    "software.straggler_spread",
+    "software.overlap_slowdown",
+    "software.step_overhead",
+)
+"""Paths that change nothing about what one GPU computes in."""
 _OUTLIER = 3.0
 
 _Vector = NDArray[np.float64]
@@ -116,7 +128,8 @@ the same profile differ by (hardware_profiles/libraries, links); 30 % in speed i
 _ANY_OTHER = _Prior(0.3)
 _BELOW_ONE = {"input_overhead", "straggler_spread", "node_spread", "overlap_slowdown"}
 _SURE = 0.97
-"""An efficiency of 1 in a profile means that nothing is known; on its line 1 is infinitely far away."""
+_UNKNOWN = (0.8, _Prior(1.5, "logit"))
+"""Where to look for an efficiency that a profile says is 1, or near it: nothing is known, and 1 is at the line's end."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,8 @@ class _Parameter:
     def start(self) -> float:
         """On the line."""
         value = self.before or self.prior.from_zero
-        return coordinate(min(value, _SURE) if self.prior.line == "logit" else value, self.prior.line)
+        unsure = self.prior.line == "logit" and value > _SURE
+        return coordinate(_UNKNOWN[0] if unsure else value, self.prior.line)
 
     @property
     def highest(self) -> float:
@@ -165,6 +179,7 @@ class _Problem:
         for scenario in self.scenarios:
             self.has.append(tuple(k for k, one in enumerate(self.parameters) if _stands_in(scenario, one)))
         self._made: dict[tuple[Any, ...], float] = {}
+        self._rated: dict[tuple[float, ...], ComputeTimes] = {}
 
     def check(self) -> None:
         """Raise InputError for an observation of what cannot run."""
@@ -177,7 +192,7 @@ class _Problem:
                 raise InputError(": ".join(part for part in (one.where, str(error)) if part)) from None
 
     def logarithms(self, places: _Vector, touching: int | None = None) -> _Vector:
-        """Return the logarithm of each prediction; of those that parameter *touching* changes alone, if it is given."""
+        """Return the logarithm of each prediction, or of those alone that parameter *touching* changes."""
         steps: dict[int, Steps] = {}
 
         def of(number: int, one: Observation) -> float:
@@ -185,7 +200,7 @@ class _Problem:
             key = (number, one.quantity, one.message, own)
             if key not in self._made:
                 if number not in steps:
-                    steps[number] = Steps(self._moved(number, own))
+                    steps[number] = self._steps(number, own)
                 self._made[key] = math.log(_value(steps[number], one))
             return self._made[key]
 
@@ -213,6 +228,15 @@ class _Problem:
             rows = self.touched(parameter)
             jacobian[rows, column] = (self.logarithms(moved, parameter) - here[rows]) / _STEP
         return jacobian
+
+    def _steps(self, number: int, places: tuple[float, ...]) -> Steps:
+        """Return the steps of a scenario with its parameters at *places*; what a GPU computes in is kept."""
+        own = zip(self.has[number], places, strict=True)
+        key = (number, *(place for k, place in own if not self.parameters[k].path.startswith(_NO_COMPUTE)))
+        scenario = self._moved(number, places)
+        if key not in self._rated:
+            self._rated[key] = compute_times(scenario)
+        return Steps(scenario, self._rated[key])
 
     def _moved(self, number: int, places: Sequence[float]) -> Scenario:
         """Return a scenario with its parameters at *places*; one that is where the profile has it is left alone."""
@@ -303,9 +327,9 @@ def _fitted(problem: _Problem, free: Sequence[int], start: _Vector, target: _Vec
         bounds=(middle - _REACH * widths, np.array([one.highest for one in own])),
         loss=_loss(count),  # type: ignore[arg-type]
         x_scale=widths,
-        ftol=1e-5,
-        xtol=1e-4,
-        gtol=1e-6,
+        ftol=1e-4,
+        xtol=1e-3,
+        gtol=1e-4,
         max_nfev=_MOST_EVALUATIONS,
     )
     final = np.array(at(result.x))
@@ -372,6 +396,8 @@ def _parameters(observations: Sequence[Observation], paths: Sequence[str]) -> li
                 faults.setdefault(path, error)
                 continue
             prior = _PRIORS.get(path.rpartition(".")[2], _ANY_OTHER)
+            if prior.line == "logit" and before > _SURE:
+                prior = _UNKNOWN[1]
             if before or prior.from_zero:
                 found.setdefault((path, of), _Parameter(path, of, before, prior))
     for path in paths:

@@ -20,7 +20,8 @@ from lbsim.software import Kernels, Library, Software
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
 
 _CLASSES: dict[str, type[Profile]] = {
-    profile.kind: profile for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Residuals, Software)
+    profile.kind: profile
+    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Residuals, Software)
 }
 _MODULES = {"models": "workloads", "all-reduce": "all_reduce"}
 """Kinds that are not profiles but Python files, by the package that they stand in."""
@@ -118,7 +119,7 @@ def _described(kind: str, name: str, folders: Folders) -> str:
         return f"not valid: {error}"
 
 
-def describe(profile: Profile) -> str:
+def describe(profile: Profile) -> str:  # noqa: PLR0911 - one for each kind
     """Return *profile* in a few words."""
     match profile:
         case Accelerator():

@@ -21,7 +21,7 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: Calibration | N
     >>> 0.6 < prediction.scaling_efficiency < 0.8  # Akiba et al. measured 0.70
     True
     """
-    spread = {}
+    spread: dict[str, float] = {}
     if calibration is not None:
         if not calibration.said_of(scenario):
             raise InputError(_says_nothing(calibration, scenario))

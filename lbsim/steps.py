@@ -13,18 +13,20 @@ from lbsim.scenario import Scenario
 class Steps:
     """A step of *scenario* on all its GPUs, on those of a node among them, and on one, as far as they are asked for."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, rated: ComputeTimes | None = None) -> None:
+        """*rated* is what one GPU computes in, without an anchor, where that is known already."""
         self.scenario = scenario
+        self.rated = rated or compute_times(scenario)
 
     @cached_property
     def compute_scale(self) -> float:
         """By which an anchor lengthened compute; 1 without one."""
-        return anchored(self.scenario, self._rated)
+        return anchored(self.scenario, self.rated)
 
     @cached_property
     def times(self) -> ComputeTimes:
         """What one GPU computes."""
-        return self._rated.scaled(self.compute_scale)
+        return self.rated.scaled(self.compute_scale)
 
     @cached_property
     def run(self) -> Played:
@@ -46,10 +48,6 @@ class Steps:
     def breakdown(self) -> Breakdown:
         """Where the seconds of the step go."""
         return breakdown(self.times, self.run.timeline, self.run.stretch, self.times.update)
-
-    @cached_property
-    def _rated(self) -> ComputeTimes:
-        return compute_times(self.scenario)
 
     def value(self, quantity: str) -> float:
         """Return *quantity*, a key of `VALUES`, ``communication_time`` or a part of the breakdown, in SI."""

@@ -64,14 +64,16 @@ def of_calibration(calibration: "Calibration") -> RenderableType:
         ("remaining error", f"{errors}{calibration.mean_error_before:.1%}"),
         *([("outliers", outliers)] if calibration.outliers else []),
     ]
-    untold = [(name, "stays as it was") for name in calibration.untold]
-    return Group(
+    parts: list[RenderableType] = [
         _heading("Fitted"),
         _pairs(rows or [("nothing", "the observations tell none of the values asked for")]),
-        *([_heading("What the observations cannot tell"), _pairs(untold)] if untold else []),
         _heading("Fit"),
         _pairs(about),
-    )
+    ]
+    if calibration.untold:
+        untold = _pairs((name, "stays as it was") for name in calibration.untold)
+        parts[2:2] = [_heading("What the observations cannot tell"), untold]
+    return Group(*parts)
 
 
 def _fitted(value: str | float) -> str:

@@ -1,8 +1,8 @@
 """Traces of the PyTorch profiler (Kineto): ``prof.export_chrome_trace``, with ``record_shapes=True``.
 
-Read are all-reduces, as the backend runs them, their message from its shape and type, and the median over the steps. One
-profile tells nothing of other ranks: that one waits for another is part of what it shows. Operators of layers, forward and
-backward, are found too and told under what is left out: a prediction has their sum alone.
+Read are all-reduces, as the backend runs them, their message from its shape and type, and the median over the steps.
+One profile tells nothing of other ranks: that one waits for another is part of what it shows. Operators of layers,
+forward and backward, are found too and told under what is left out: a prediction has their sum alone.
 """
 
 import math

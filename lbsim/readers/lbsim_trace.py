@@ -24,14 +24,29 @@ def read(text: str, file: Path) -> Reading:
     found, left_out = [], []
     for number, one in enumerate(trace.observations):
         where = f"observations.{number}"
-        if one.quantity == "all_reduce":
+        reason = _unlike(trace, one)
+        if reason:
+            left_out.append(f"{where}: {reason}")
+        elif one.quantity == "all_reduce":
             found.append(_all_reduce(trace, one, f"{file}: {where}"))
         elif one.quantity in _STEPS and (not one.subject or one.subject.startswith("rank ")):
             found.append(_step(trace, one, where))
         else:
-            left_out.append(f"{where}: {one.quantity} {one.subject} is nothing that a prediction has".replace("  ", " "))
+            left_out.append(
+                f"{where}: {one.quantity} {one.subject} is nothing that a prediction has".replace("  ", " ")
+            )
     machine = trace.evidence.gpu or trace.evidence.cpu
     return Reading(tuple(found), machine, "evidence.gpu" if trace.evidence.gpu else "evidence.cpu", tuple(left_out))
+
+
+def _unlike(trace: Trace, one: Observation) -> str:
+    """Return why *one* was measured under what no prediction describes; nothing if it was not."""
+    evidence = trace.evidence
+    if evidence.gpu is None and trace.gpus > evidence.cpus:
+        return f"{trace.gpus} processes on {evidence.cpus} processors: it is their taking turns that was measured"
+    if evidence.gpu is None and one.quantity == "all_reduce" and one.settings.get("precision", "fp32") != "fp32":
+        return "a processor adds half precision number by number, which the model of an all-reduce leaves out"
+    return ""
 
 
 def _all_reduce(trace: Trace, one: Observation, where: str) -> Measurement:

@@ -1,8 +1,9 @@
 """Tables of the OSU micro-benchmarks: osu_allreduce, osu_latency and osu_bw.
 
-mvapich.cse.ohio-state.edu/benchmarks. They do not say how many ranks ran: that is the scenario's ``--gpus``. Times are in
-microseconds, averaged over ranks, rates in 10^6 B/s. Of osu_bw, which has 64 messages under way at once, those from 1 MiB up are
-read: of shorter ones the pace at which they are sent counts, which lbsim does not model. Several tables may follow one another.
+mvapich.cse.ohio-state.edu/benchmarks. They do not say how many ranks ran: that is the scenario's ``--gpus``. Times are
+in microseconds, averaged over ranks, rates in 10^6 B/s. Of osu_bw, which has 64 messages under way at once, those from
+1 MiB up are read: of shorter ones the pace at which they are sent counts, which lbsim does not model. Several tables may
+follow one another.
 """
 
 import re
@@ -27,14 +28,15 @@ def knows(text: str) -> bool:
 
 def read(text: str, file: Path) -> Reading:
     """Return the time or rate of each message."""
-    found, left_out, kind, title = [], [], "", ""
+    found: list[Measurement] = []
+    left_out: list[str] = []
+    kind = ""
     for number, line in enumerate(text.splitlines(), start=1):
         match = _TITLE.match(line)
         if match:
-            title = match[1]
-            kind = _KINDS.get(title, "")
+            kind = _KINDS.get(match[1], "")
             if not kind:
-                left_out.append(f"line {number}: {title} is nothing that a prediction has")
+                left_out.append(f"line {number}: {match[1]} is nothing that a prediction has")
             continue
         cells = line.split()
         if kind and cells and cells[0].isdigit():
