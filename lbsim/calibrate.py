@@ -129,7 +129,7 @@ _ANY_OTHER = _Prior(0.3)
 _BELOW_ONE = {"input_overhead", "straggler_spread", "node_spread", "overlap_slowdown"}
 _SURE = 0.97
 _UNKNOWN = (0.8, _Prior(1.5, "logit"))
-"""Where to look for an efficiency that a profile says is 1, or near it: nothing is known, and 1 is at the line's end."""
+"""Where to look for an efficiency that a profile says is 1, or near it: nothing is known, and 1 is at the end."""
 
 
 @dataclass(frozen=True)

@@ -164,11 +164,15 @@ def si(value: str | float) -> float:
 
 
 def owner(scenario: Scenario, path: str) -> str:
-    """Return the name of the profile of *scenario* in which *path* stands; InputError if nothing does."""
+    """Return the name of the profile of *scenario* in which *path* stands; InputError if nothing does.
+
+    One that stands inline has its owner's name before it: ``hkbu-ib: inter_node, inline``.
+    """
     found: Any = None
     for end in range(1, path.count(".") + 2):
         at = _attribute(scenario, ".".join(path.split(".")[:end]), path)
-        found = at.name if isinstance(at, Profile) else found
+        if isinstance(at, Profile):
+            found = f"{found}: {at.name}" if at.name.endswith(", inline") else at.name
     if found is None:
         raise InputError(f"'{path}' is part of no profile, so that nothing can be learnt about it")
     return str(found)

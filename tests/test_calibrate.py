@@ -74,17 +74,17 @@ def test_a_fifth_of_outliers_moves_little():
     calibration = fit(measured(outliers=0.2), list(TRUE))
     assert calibration.outliers > 0
     for one in calibration.fitted:
-        # half of what was made up is a factor of two in a fifth of the numbers, 13 % on average
-        assert one.moved(0) == pytest.approx(TRUE[one.path], rel=0.1)
+        # a fifth of the numbers is half as large, all on one side: a mean would be off by 13 %, latency by more
+        assert one.moved(0) == pytest.approx(TRUE[one.path], rel=0.15)
 
 
 def test_a_value_changed_by_hand_is_not_changed_back(recovered):
     here = override(measured()[0].scenario, {"cluster.inter_node.latency": "5 us"})
-    assert recovered.apply(here).cluster.inter_node.latency == 5e-6
+    assert recovered.apply(here).cluster.inter_node.latency == pytest.approx(5e-6)
 
 
 def test_another_link_is_another_quantity():
-    over = [Scenario.of(gpus=8, cluster=name, software="horovod-pytorch") for name in ("hkbu-10gbe", "hkbu-ib")]
+    over = [Scenario.of(gpus=16, cluster=name, software="horovod-pytorch") for name in ("hkbu-10gbe", "dgx-1-v100")]
     seen = [
         Observation(here, "all_reduce_time", factor * time_all_reduce(here, 2.0**power).time, message=2.0**power)
         for here, factor in zip(over, (2.0, 1.0), strict=True)
@@ -190,10 +190,10 @@ def test_interrupted_it_leaves_the_profile_in_place(tmp_path, monkeypatch):
     out.write_text("as it was")
 
     def interrupted(_):
-        raise KeyboardInterrupt
+        raise RuntimeError("killed")
 
     monkeypatch.setattr(os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError, match="killed"):
         main(["calibrate", str(POLARIS), "--cluster", "polaris", "--out", str(out)])
     assert out.read_text() == "as it was"
     assert list(tmp_path.iterdir()) == [out]

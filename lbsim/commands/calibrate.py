@@ -34,15 +34,11 @@ from lbsim.terminal import print_json, print_note, print_table
 def calibrate(
     traces: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="TRACE...", help="Of lbsim's harness, nccl-tests, OSU, PyTorch's profiler; CSV; cases."
-        ),
+        typer.Argument(metavar="TRACE...", help="Of lbsim's harness, nccl-tests, OSU, PyTorch's profiler; CSV; cases."),
     ],
     vary: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PATH", help="What to fit, e.g. cluster.inter_node.latency; repeatable."
-        ),
+        typer.Option(metavar="PATH", help="What to fit, e.g. cluster.inter_node.latency; repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a .toml that --calibration takes.")] = None,
     gpus: Gpus = None,

@@ -1,7 +1,8 @@
 """A table of measurements: CSV whose first line names ``quantity``, ``value`` and what else each line has.
 
 ``value`` has its unit (``12.5 ms``); ``message`` too, for ``all_reduce_time``. ``relative_uncertainty`` and every other
-column is optional: ``model``, and dotted paths such as ``plan.gpus``, which change the scenario where a cell is not empty.
+column is optional: ``model``, and dotted paths such as ``plan.gpus``, which change the scenario where a cell is not
+empty.
 Lines that begin with # are comments.
 """
 

@@ -2,8 +2,8 @@
 
 mvapich.cse.ohio-state.edu/benchmarks. They do not say how many ranks ran: that is the scenario's ``--gpus``. Times are
 in microseconds, averaged over ranks, rates in 10^6 B/s. Of osu_bw, which has 64 messages under way at once, those from
-1 MiB up are read: of shorter ones the pace at which they are sent counts, which lbsim does not model. Several tables may
-follow one another.
+1 MiB up are read: of shorter ones the pace at which they are sent counts, which lbsim does not model. Several tables
+may follow one another.
 """
 
 import re
