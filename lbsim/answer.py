@@ -8,6 +8,7 @@ from lbsim import __version__
 
 if TYPE_CHECKING:
     # for their names alone; some are imported late, for start-up time
+    from lbsim.calibration import Calibration
     from lbsim.explain import Explanation
     from lbsim.metrics import Prediction
     from lbsim.ranks import RankRuns
@@ -77,6 +78,11 @@ def of_tuning(tuning: "Tuning") -> dict[str, Any]:
         "scenario": tuning.after.scenario.model_dump(mode="json"),
         "lbsim": __version__,
     }
+
+
+def of_calibration(calibration: "Calibration") -> dict[str, Any]:
+    """Return what was fitted, as in the profile that holds it: values with units, covariance, errors, sources."""
+    return calibration.model_dump(mode="json", exclude_none=True)
 
 
 def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:

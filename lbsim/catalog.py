@@ -73,6 +73,8 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{file}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file}: nested too deep") from None
 
 
 def profile(kind: str, given: str | Mapping[str, Any], folders: Folders = SHIPPED) -> dict[str, Any]:

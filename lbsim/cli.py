@@ -12,10 +12,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim import __version__, answer, catalog
+from lbsim.calibration import Calibration
 from lbsim.catalog import Folders
-from lbsim.commands import collective, compare, explain, plan, report, sweep, testbed, timeline, tune, workload
+from lbsim.commands import (
+    calibrate,
+    collective,
+    compare,
+    explain,
+    plan,
+    report,
+    sweep,
+    testbed,
+    timeline,
+    tune,
+    workload,
+)
 from lbsim.errors import InputError
 from lbsim.options import (
+    CalibrationName,
     Format,
     OutputFormat,
     OwnProfiles,
@@ -68,12 +82,16 @@ def lbsim(
 
 @app.command()
 @asking_for_a_scenario
-def predict(scenario: Scenario, ranks: Ranks = None, output: OutputFormat = Format.TABLE) -> None:
+def predict(
+    scenario: Scenario, ranks: Ranks = None, calibration: CalibrationName = None, output: OutputFormat = Format.TABLE
+) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    prediction = predict_scenario(scenario)
+    fitted = Calibration.load(calibration) if calibration else None
+    prediction = predict_scenario(scenario, calibration=fitted)
+    scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
         print_json(answer.of_prediction(prediction) | ({"ranks": answer.of_ranks(runs)} if runs else {}))
@@ -158,6 +176,7 @@ def check_profiles(
 app.command()(collective.collective)
 app.command()(explain.explain)
 app.command()(tune.tune)
+app.command()(calibrate.calibrate)
 app.command()(timeline.timeline)
 app.command()(compare.compare)
 app.command("testbed", context_settings=testbed.SETTINGS)(testbed.run_testbed)

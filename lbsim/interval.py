@@ -5,6 +5,7 @@ that the fit had not seen (a quantile of the left-out residuals), and the unknow
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -26,8 +27,10 @@ def residuals() -> Residuals:
     return Residuals.load("published")
 
 
-def interval(scenario: Scenario, values: dict[str, float], level: float) -> Interval:
-    """Return within what *values* lie with probability *level*.
+def interval(
+    scenario: Scenario, values: dict[str, float], level: float, spread: Mapping[str, float] | None = None
+) -> Interval:
+    """Return within what *values* lie with probability *level*; *spread* is what a calibration leaves open of each.
 
     Half-widths are in the logarithm and independent parts are combined in quadrature; the spread of the ranks
     makes it wider on the slow side than on the fast one.
@@ -39,7 +42,8 @@ def interval(scenario: Scenario, values: dict[str, float], level: float) -> Inte
     factor = NormalDist().inv_cdf((1 + level) / 2) / NormalDist().inv_cdf((1 + known.level) / 2)
     ranges = {}
     for name, value in values.items():
-        own = compute if name in _TIMES + _RATES else 0.0
+        fit = NormalDist().inv_cdf((1 + known.level) / 2) * (spread or {}).get(name, 0.0)
+        own = math.hypot(compute if name in _TIMES + _RATES else 0.0, fit)
         quick = math.exp(factor * math.hypot(own, scaling, faster))
         slow = math.exp(factor * math.hypot(own, scaling, slower))
         ranges[name] = (

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lbsim import catalog
+from lbsim.calibration import Calibration
 from lbsim.catalog import SHIPPED, Folders
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.hardware import Accelerator, Cluster, Link
@@ -20,7 +21,8 @@ from lbsim.software import Kernels, Library, Software
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
 
 _CLASSES: dict[str, type[Profile]] = {
-    profile.kind: profile for profile in (Accelerator, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
+    profile.kind: profile
+    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
 }
 _MODULES = {"models": "workloads", "all-reduce": "all_reduce"}
 """Kinds that are not profiles but Python files, by the package that they stand in."""
@@ -68,6 +70,11 @@ def sheet(name: str, folders: Folders = SHIPPED) -> str:
     return "\n".join(_toml(_table(kinds[0], bare, folders))) + "\n"
 
 
+def as_toml(profile: Profile) -> str:
+    """Return *profile* as the TOML file that is read as it."""
+    return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True))) + "\n"
+
+
 def check(file: Path, folders: Folders = SHIPPED) -> str:
     """Return the kind of profile that *file* holds, or raise InputError with its first fault."""
     if file.suffix != ".toml" or not file.is_file():
@@ -113,7 +120,7 @@ def _described(kind: str, name: str, folders: Folders) -> str:
         return f"not valid: {error}"
 
 
-def describe(profile: Profile) -> str:
+def describe(profile: Profile) -> str:  # noqa: PLR0911 - one for each kind
     """Return *profile* in a few words."""
     match profile:
         case Accelerator():
@@ -133,6 +140,9 @@ def describe(profile: Profile) -> str:
             return f"{cost}, {TIME.short(profile.per_step, 2)} a step"
         case Software():
             return f"kernels of {profile.kernels.name}, communication by {profile.library.name}"
+        case Calibration():
+            of = ", ".join(dict.fromkeys(one.of for one in profile.fitted)) or "nothing"
+            return f"{of}, fitted to {profile.observations} observations, mean error {profile.mean_error:.1%}"
         case _:
             return profile.best if isinstance(profile, Recipe) else profile.source
 

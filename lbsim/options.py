@@ -109,6 +109,15 @@ Changes = Annotated[
         "--set", metavar="PATH=VALUE", help="Anything else, e.g. cluster.inter_node.bandwidth='25 Gb/s'; repeatable."
     ),
 ]
+CalibrationName = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="NAME",
+        autocompletion=_profiles("calibrations"),
+        help="Use values that lbsim calibrate fitted: a name, or a .toml file.",
+    ),
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="A table to read, or JSON in SI units to compute with.")]
 OwnProfiles = Annotated[
     list[Path] | None,

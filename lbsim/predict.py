@@ -1,16 +1,18 @@
 """The whole of lbsim on one page: hardware, model, software and plan go in, a prediction comes out."""
 
-from lbsim.anchor import anchored
-from lbsim.compute import compute_times
+from lbsim.calibration import Calibration
+from lbsim.errors import InputError
 from lbsim.interval import interval
 from lbsim.memory import check_fits
-from lbsim.metrics import Prediction, breakdown, training_time
-from lbsim.play import play
+from lbsim.metrics import Prediction
 from lbsim.scenario import Scenario
+from lbsim.steps import VALUES, Steps
 
 
-def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
+def predict(scenario: Scenario, level: float = 0.9, calibration: Calibration | None = None) -> Prediction:
     """Return how fast *scenario* trains, why, and within what bounds with probability *level*.
+
+    A *calibration* gives its values, and makes the interval wider by what it leaves open of them.
 
     InputError if it cannot run: the batch does not fit the memory, the all-reduce does not suit the GPUs.
 
@@ -19,35 +21,36 @@ def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
     >>> 0.6 < prediction.scaling_efficiency < 0.8  # Akiba et al. measured 0.70
     True
     """
+    spread: dict[str, float] = {}
+    if calibration is not None:
+        if not calibration.said_of(scenario):
+            raise InputError(_says_nothing(calibration, scenario))
+        spread = dict(zip(VALUES, calibration.spread(scenario, _values), strict=True))
+        scenario = calibration.apply(scenario)
     needed = check_fits(scenario)
-    times = compute_times(scenario)
-    scale = anchored(scenario, times)
-    times = times.scaled(scale)
-    run, node, alone = (play(scenario, times, gpus) for gpus in _scales(scenario))
-    plan, update = scenario.plan, times.update
-    step_time = run.timeline.step_time
-    values = {
-        "throughput": plan.batch / step_time,
-        "throughput_per_gpu": plan.batch_per_gpu / step_time,
-        "step_time": step_time,
-        "scaling_efficiency": alone.timeline.step_time / step_time,
-        "scaling_efficiency_vs_node": node.timeline.step_time / step_time,
-        "time_to_train": training_time(plan, scenario.workload, step_time, times.forward),
-    }
+    steps = Steps(scenario)
+    values = {quantity: steps.value(quantity) for quantity in VALUES}
     return Prediction(
         scenario=scenario,
         **values,
-        breakdown=breakdown(times, run.timeline, run.stretch, update),
-        communication_time=run.timeline.busy("communication"),
-        interval=interval(scenario, values, level),
+        breakdown=steps.breakdown,
+        communication_time=steps.value("communication_time"),
+        interval=interval(scenario, values, level, spread),
         memory=needed,
-        buffers=run.transfers,
-        timeline=run.timeline,
-        compute_scale=scale,
+        buffers=steps.run.transfers,
+        timeline=steps.run.timeline,
+        compute_scale=steps.compute_scale,
     )
 
 
-def _scales(scenario: Scenario) -> tuple[int, int, int]:
-    """Return the GPUs asked for, those of a node among them, and one."""
-    gpus = scenario.plan.gpus
-    return gpus, min(gpus, scenario.cluster.gpus_per_node), 1
+def _values(scenario: Scenario) -> list[float]:
+    steps = Steps(scenario)
+    return [steps.value(quantity) for quantity in VALUES]
+
+
+def _says_nothing(calibration: Calibration, scenario: Scenario) -> str:
+    of = ", ".join(dict.fromkeys(one.of for one in calibration.fitted)) or "nothing"
+    return (
+        f"calibration {calibration.name}: it has values of {of}, and none of these is in this scenario on "
+        f"{scenario.cluster.name} as its profile has it; leave out --calibration, or fit one to this machine"
+    )

@@ -24,6 +24,8 @@ def read_tables(file: Path) -> dict[str, Any]:
         raise InputError(f"no scenario file '{file}'") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file}: nested too deep") from None
     scenario = content.get("scenario")
     if not isinstance(scenario, dict):
         raise InputError(f"{file}: no [scenario]; write e.g. [scenario] and under it [scenario.plan] with gpus = 1024")

@@ -164,7 +164,7 @@ def _check_field(model: object, name: str, path: str) -> None:
     if not isinstance(model, BaseModel):
         raise InputError(f"no '{path}'; nothing stands below '{path.rpartition('.')[0]}'")
     if name not in type(model).model_fields:
-        before = path.partition(name)[0].rstrip(".")
+        before = path.partition(name)[0].rstrip(".") if name else path
         raise unknown(path, "a scenario", type(model).model_fields, f"{before or 'it'} has")
 
 

@@ -30,3 +30,8 @@ def print_table(table: "RenderableType") -> None:
 def print_error(error: object) -> None:
     """Print *error* as one line on standard error."""
     typer.echo(f"lbsim: {' '.join(str(error).split())}", err=True)
+
+
+def print_note(text: str) -> None:
+    """Print *text* as one line on standard error, beside an answer that stands."""
+    typer.echo(f"lbsim: {' '.join(text.split())}", err=True)

@@ -3,8 +3,6 @@
 A trace is JSON in SI units. The harness writes it, the readers make it of other tools' output, calibration fits to it.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -15,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from lbsim.errors import InputError, in_one_line
 from lbsim.profile import Table, Text
 from lbsim.timeline import Span, Timeline
+from lbsim.whole import write_whole
 
 SCHEMA = 1
 _A_DAY = 86_400.0
@@ -148,6 +147,11 @@ def read_trace(file: Path) -> Trace:
         text = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}") from None
+    return parse_trace(text, file)
+
+
+def parse_trace(text: str | bytes, file: Path) -> Trace:
+    """Return the trace that *text*, the content of *file*, is; InputError names the first field that is wrong."""
     try:
         return Trace.model_validate_json(text)
     except ValidationError as error:
@@ -156,21 +160,7 @@ def read_trace(file: Path) -> Trace:
 
 def write_trace(trace: Trace, file: Path) -> None:
     """Write *trace* to *file* whole or not at all."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(trace.model_dump_json(indent=1, exclude_defaults=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(trace.model_dump_json(indent=1, exclude_defaults=False) + "\n", file)
 
 
 def timelines_of(trace: Trace, rank: int) -> Sequence[RankTimeline]:

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from lbsim import InputError, catalog
+from lbsim.calibration import Calibration
 from lbsim.catalog import SHIPPED, Folders, read_toml
 from lbsim.hardware import Accelerator, Cluster, Link
 from lbsim.plan import Plan
@@ -12,7 +13,8 @@ from lbsim.residuals import Residuals
 from lbsim.software import Kernels, Library, Software
 
 CLASSES: dict[str, type[Profile]] = {
-    profile.kind: profile for profile in (Accelerator, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
+    profile.kind: profile
+    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
 }
 FILES = [(kind, name, file) for kind in catalog.kinds() for name, file in SHIPPED.files(kind).items()]
 EVERY_FILE = pytest.mark.parametrize(("kind", "name", "file"), FILES, ids=[f"{k}/{n}" for k, n, _ in FILES])
