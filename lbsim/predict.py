@@ -1,12 +1,10 @@
 """The whole of lbsim on one page: hardware, model, software and plan go in, a prediction comes out."""
 
-from lbsim.anchor import anchored
-from lbsim.compute import compute_times
 from lbsim.interval import interval
 from lbsim.memory import check_fits
-from lbsim.metrics import Prediction, breakdown, training_time
-from lbsim.play import play
+from lbsim.metrics import Prediction
 from lbsim.scenario import Scenario
+from lbsim.steps import VALUES, Steps
 
 
 def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
@@ -20,34 +18,16 @@ def predict(scenario: Scenario, level: float = 0.9) -> Prediction:
     True
     """
     needed = check_fits(scenario)
-    times = compute_times(scenario)
-    scale = anchored(scenario, times)
-    times = times.scaled(scale)
-    run, node, alone = (play(scenario, times, gpus) for gpus in _scales(scenario))
-    plan, update = scenario.plan, times.update
-    step_time = run.timeline.step_time
-    values = {
-        "throughput": plan.batch / step_time,
-        "throughput_per_gpu": plan.batch_per_gpu / step_time,
-        "step_time": step_time,
-        "scaling_efficiency": alone.timeline.step_time / step_time,
-        "scaling_efficiency_vs_node": node.timeline.step_time / step_time,
-        "time_to_train": training_time(plan, scenario.workload, step_time, times.forward),
-    }
+    steps = Steps(scenario)
+    values = {quantity: steps.value(quantity) for quantity in VALUES}
     return Prediction(
         scenario=scenario,
         **values,
-        breakdown=breakdown(times, run.timeline, run.stretch, update),
-        communication_time=run.timeline.busy("communication"),
+        breakdown=steps.breakdown,
+        communication_time=steps.value("communication_time"),
         interval=interval(scenario, values, level),
         memory=needed,
-        buffers=run.transfers,
-        timeline=run.timeline,
-        compute_scale=scale,
+        buffers=steps.run.transfers,
+        timeline=steps.run.timeline,
+        compute_scale=steps.compute_scale,
     )
-
-
-def _scales(scenario: Scenario) -> tuple[int, int, int]:
-    """Return the GPUs asked for, those of a node among them, and one."""
-    gpus = scenario.plan.gpus
-    return gpus, min(gpus, scenario.cluster.gpus_per_node), 1
