@@ -91,6 +91,8 @@ class LeftOut:
     case: Case
     residual: float
     """ln(predicted / observed)."""
+    as_shipped: float
+    """The same with what the profiles say, which is what `lbsim predict` uses."""
     fitted_to: int
     """Observations in the fit."""
 
@@ -156,7 +158,9 @@ def leave_out(kind: Kind, place: Path = PUBLISHED_CASES) -> list[LeftOut]:
         training = [case for case in rest if case.observed.role == "calibrate"]
         if training:
             corrections = _fit(training, slopes, shared=kind == "system")
-            found += [LeftOut(case, case.logarithm(corrections), len(training)) for case in unseen]
+            found += [
+                LeftOut(case, case.logarithm(corrections), slopes.residual(case, {}), len(training)) for case in unseen
+            ]
     if not found:
         raise InputError(f"--leave-out {kind}: no case in '{place}' can be predicted from the others there")
     return found
@@ -278,6 +282,10 @@ class Summary:
     """Share inside 90 % intervals as wide as the residuals of the other systems, or of the other models of one, ask."""
     half_width: float
     """Median of these intervals' half-widths, in the logarithm."""
+    coverage_as_shipped: float
+    """The same of predictions with what the profiles say."""
+    half_width_as_shipped: float
+    """What ``hardware_profiles/residuals`` takes."""
     target: Target | None
 
     @property
@@ -304,12 +312,8 @@ def summaries(kind: Kind, results: Iterable[LeftOut]) -> list[Summary]:
 def _summary(kind: Kind, class_: str, results: Sequence[LeftOut]) -> Summary:
     inliers = [result for result in results if not result.outlier] or list(results)
     errors = [abs(math.exp(result.residual) - 1) for result in inliers]
-    systems = {result.case.file.system for result in results}
-    widths = []
-    for result in results:
-        others = [one.residual for one in results if _strangers(one.case, result.case, several=len(systems) > 1)]
-        widths.append(half_width(others or [one.residual for one in results]))
-    inside = [abs(result.residual) <= width for result, width in zip(results, widths, strict=True)]
+    widths, coverage = _intervals(results, [result.residual for result in results])
+    shipped, shipped_coverage = _intervals(results, [result.as_shipped for result in results])
     return Summary(
         class_=class_,
         count=len(results),
@@ -317,10 +321,27 @@ def _summary(kind: Kind, class_: str, results: Sequence[LeftOut]) -> Summary:
         mean=sum(errors) / len(errors),
         worst=max(errors),
         worst_id=max(inliers, key=lambda one: abs(math.exp(one.residual) - 1)).case.observed.id,
-        coverage=sum(inside) / len(inside),
-        half_width=sorted(widths)[len(widths) // 2],
+        coverage=coverage,
+        half_width=widths,
+        coverage_as_shipped=shipped_coverage,
+        half_width_as_shipped=shipped,
         target=TARGETS.get((kind, class_)),
     )
+
+
+def _intervals(results: Sequence[LeftOut], residuals: Sequence[float]) -> tuple[float, float]:
+    """Return the median half-width of the results' intervals, each from the others' residuals, and the share inside."""
+    several = len({result.case.file.system for result in results}) > 1
+    widths = []
+    for result in results:
+        others = [
+            residual
+            for one, residual in zip(results, residuals, strict=True)
+            if _strangers(one.case, result.case, several=several)
+        ]
+        widths.append(half_width(others or residuals))
+    inside = [abs(residual) <= width for residual, width in zip(residuals, widths, strict=True)]
+    return sorted(widths)[len(widths) // 2], sum(inside) / len(inside)
 
 
 def _strangers(one: Case, other: Case, *, several: bool) -> bool:
