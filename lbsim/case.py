@@ -15,19 +15,17 @@ from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME, Bytes, Dimension
 
 ALL_REDUCES: dict[str, Dimension] = {"all_reduce_time": TIME, "bus_bandwidth": DATA_RATE}
 """What can be observed of one all-reduce alone: nothing but the cluster, the library and the algorithm matters."""
-QUANTITIES: dict[str, Dimension | None] = (
-    {
-        "throughput": SAMPLE_RATE,
-        "throughput_per_gpu": SAMPLE_RATE,
-        "step_time": TIME,
-        "scaling_efficiency": None,
-        "scaling_efficiency_vs_node": None,
-        "time_to_train": TIME,
-        "communication_time": TIME,
-    }
-    | {f"breakdown.{field.name}": TIME for field in fields(Breakdown)}
-    | ALL_REDUCES
-)
+QUANTITIES: dict[str, Dimension | None] = {
+    "throughput": SAMPLE_RATE,
+    "throughput_per_gpu": SAMPLE_RATE,
+    "step_time": TIME,
+    "scaling_efficiency": None,
+    "scaling_efficiency_vs_node": None,
+    "time_to_train": TIME,
+    "communication_time": TIME,
+    **{f"breakdown.{field.name}": TIME for field in fields(Breakdown)},
+    **ALL_REDUCES,
+}
 """What can be observed, by its key in a prediction's JSON; none is a plain number."""
 
 Changes = dict[str, Any]

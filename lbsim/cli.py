@@ -27,6 +27,7 @@ from lbsim.commands import (
     tune,
     workload,
 )
+from lbsim.commands.leave_out import left_out
 from lbsim.errors import InputError
 from lbsim.options import (
     CalibrationName,
@@ -115,9 +116,18 @@ def validate(
         Path, typer.Option(metavar="DIR", help="A folder of case files, or one file.", show_default="what ships")
     ] = catalog.PUBLISHED_CASES,
     only: Annotated[str, typer.Option(metavar="TEXT", help="Cases whose system, id, quantity ... has this text.")] = "",
+    without: Annotated[
+        str,
+        typer.Option(
+            "--leave-out", metavar="system|scale|model", help="Fit to the other cases of several GPUs, predict these."
+        ),
+    ] = "",
     output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict what others have published or measured, and show how far off that is."""
+    if without:
+        left_out(without, cases, output)
+        return
     from lbsim.validate import validate as validate_cases
 
     validation = validate_cases(cases, only)

@@ -1,0 +1,54 @@
+"""``lbsim validate --leave-out``: how well observations are predicted from others that the fit has seen.
+
+What the command alone needs is imported where it is used: late, for start-up time alone.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lbsim import __version__
+from lbsim.errors import unknown
+from lbsim.options import Format
+from lbsim.terminal import print_json, print_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lbsim.leave_out import Summary
+
+
+def left_out(text: str, cases: Path, output: Format) -> None:
+    """Leave out each system, scale or model, whichever *text* says, and print one line for each class."""
+    from lbsim.leave_out import KINDS, leave_out, summaries
+
+    kind = next((kind for kind in KINDS if kind == text), None)
+    if kind is None:
+        raise unknown(text, "--leave-out", KINDS)
+    found = summaries(kind, leave_out(kind, cases))
+    if output is Format.JSON:
+        print_json({"leave_out": kind, "classes": [asdict(one) for one in found], "lbsim": __version__})
+    else:
+        print_table(_table(found))
+
+
+def _table(found: "list[Summary]") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("class")
+    for name in ("rows", "mean", "worst", "asked", "inside", "width"):
+        table.add_column(name, justify="right")
+    for one in found:
+        asked = f"{one.target.mean:.1%}/{one.target.worst:.0%}" if one.target else ""
+        missed = {None: "", True: "", False: " missed"}[one.reached]
+        table.add_row(
+            one.class_,
+            f"{one.count - one.outliers}",
+            f"{one.mean:.1%}",
+            f"{one.worst:.0%} {one.worst_id}",
+            asked + missed,
+            f"{one.coverage:.0%} of {one.count}",
+            f"x/÷ {1 + one.factor:.2f}",
+        )
+    return table
