@@ -19,6 +19,7 @@ from lbsim.options import (
     Software,
     given,
     own_folders,
+    question_of,
     scenario_of,
 )
 from lbsim.terminal import print_json, print_table
@@ -71,7 +72,7 @@ def plan(
         batch=batch,
     )
     asked: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
-    scenario = scenario_of(gpus=1, **asked, own=own)
+    scenario = scenario_of(question_of(gpus=1, **asked, own=own))
     mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
     known = given({"mtbf": _parsed(TIME, "--mtbf", mtbf), "restart": _parsed(TIME, "--restart", restart)})
     choices = time_to_accuracy(scenario, _counts(gpus), wish, mine, Faults(**known, seed=seed))

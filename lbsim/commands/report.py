@@ -12,7 +12,7 @@ import typer
 
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
-from lbsim.options import asking_for_a_scenario, own_folders, scenario_of
+from lbsim.options import asking_for_a_scenario, own_folders, question_of, scenario_of
 from lbsim.scenario import Scenario, override
 
 _GPUS = 1024
@@ -66,7 +66,7 @@ def _other(text: str, first: Scenario, own: list[Path] | None) -> Scenario:
     if file.suffix == ".json" or (
         file.suffix == ".toml" and file.is_file() and "[scenario" in file.read_text(errors="replace")
     ):
-        return scenario_of(file, own=own)
+        return scenario_of(question_of(file, own=own))
     named = str(file.absolute()) if file.suffix == ".toml" else text
     return override(first, {"cluster": named}, Folders(own_folders(own)))
 

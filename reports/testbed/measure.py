@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 
 from lbsim.harness import bench_all_reduce, bench_scaling
-from lbsim.harness.communication import CommunicationOptions
-from lbsim.harness.process_group import Place, joined
+from lbsim.harness.communication_options import CommunicationOptions
+from lbsim.harness.ranks import Ranks, joined
 from lbsim.trace import Trace, write_trace
 from lbsim.units import DATA_RATE
 
@@ -63,7 +63,7 @@ def main() -> None:
 def measure_here(hosts: int, rate: str) -> None:
     """Measure as one of the ranks; rank 0 writes."""
     stem = f"{hosts}x{rate.removesuffix(' Mb/s')}"
-    with joined(120.0, gpu=False) as place:
+    with joined(120.0, "cpu") as place:
         reduced = bench_all_reduce.measure(
             place,
             sizes=SIZES,
@@ -78,7 +78,7 @@ def measure_here(hosts: int, rate: str) -> None:
         _keep(place, _told(_joined(scaled), rate), f"scaling-{stem}")
 
 
-def _scaling(place: Place, plan: dict[str, object]) -> Trace:
+def _scaling(place: Ranks, plan: dict[str, object]) -> Trace:
     options = CommunicationOptions.of(**{"fusion_threshold": THRESHOLD, "group_size": GROUP} | plan)
     request = bench_scaling.Request("", (), 1, "fp32", Path("traces/testbed/compute.json"))
     return bench_scaling.measure(place, request, options, steps=STEPS, warm_up=WARM_UP, progress=lambda: None)
@@ -103,7 +103,7 @@ def _told(trace: Trace, rate: str) -> Trace:
     return trace.model_copy(update={"settings": trace.settings | links})
 
 
-def _keep(place: Place, trace: Trace, name: str) -> None:
+def _keep(place: Ranks, trace: Trace, name: str) -> None:
     if place.rank == 0:
         write_trace(trace, FOLDER / f"{name}.json")
         print(f"wrote {name}.json, load {trace.evidence.load}", flush=True)
