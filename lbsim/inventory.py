@@ -71,8 +71,8 @@ def sheet(name: str, folders: Folders = SHIPPED) -> str:
 
 
 def as_toml(profile: Profile) -> str:
-    """Return *profile* as the TOML file that is read as it."""
-    return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True))) + "\n"
+    """Return *profile* as the TOML file that is read as it, under the name that the file has."""
+    return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True, exclude={"name"}))) + "\n"
 
 
 def check(file: Path, folders: Folders = SHIPPED) -> str:

@@ -97,7 +97,7 @@ def test_another_link_is_another_quantity():
 
 
 def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
-    file = tmp_path / "fitted.toml"
+    file = tmp_path / "calibration.toml"
     file.write_text(as_toml(recovered))
     again = Calibration.load(file)
     assert again == recovered
