@@ -1,7 +1,6 @@
 """The page of a report: one file of HTML that needs nothing but itself."""
 
 import base64
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -9,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from lbsim import __version__
-from lbsim.report._picture import Picture
+from lbsim.report._picture import Picture, short
 from lbsim.report._subject import Run, Subject
 from lbsim.units import DATA, SAMPLE_RATE, TIME
 
@@ -76,7 +75,7 @@ def _figure(one: Drawn, pictures: Mapping[str, bytes]) -> str:
     says = escape(one.picture.says, quote=True)
     columns = ("series", one.picture.x, "value", "low", "high", "unit")
     rows = (
-        [(text, text) if isinstance(text, str) else (_short(text), text) for text in values]
+        [(text, text) if isinstance(text, str) else (short(text), text) for text in values]
         for values in (
             (number.series, number.x, number.y, _or_nothing(number.low), _or_nothing(number.high), number.unit)
             for number in one.picture.numbers
@@ -93,10 +92,6 @@ def _figure(one: Drawn, pictures: Mapping[str, bytes]) -> str:
 
 def _or_nothing(value: float | None) -> float | str:
     return "" if value is None else value
-
-
-def _short(value: float) -> str:
-    return f"{value:,.4g}" if not math.isfinite(value) or abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def _table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[tuple[str, float | str]]]) -> Iterator[str]:

@@ -89,8 +89,17 @@ def plain_numbers(axes: Axes, which: str = "y") -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def short(value: float) -> str:
+    """Return *value* with four digits, or whole if it has more: never with a power of ten, which is hard to listen to.
+
+    >>> short(0.70312), short(182056.2)
+    ('0.7031', '182,056')
+    """
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
 def interval(number: Number) -> str:
     """Return the interval of *number* for a sentence, or nothing if there is none."""
-    return (
-        "" if number.low is None or number.high is None else f" (90 % interval {number.low:,.4g} to {number.high:,.4g})"
-    )
+    if number.low is None or number.high is None:
+        return ""
+    return f" (90 % interval {short(number.low)} to {short(number.high)})"

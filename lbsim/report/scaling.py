@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from matplotlib.axes import Axes
 
-from lbsim.report._picture import MARKERS, Number, Picture, colour, count_gpus, interval, plain_numbers, sheet
+from lbsim.report._picture import MARKERS, Number, Picture, colour, count_gpus, interval, plain_numbers, sheet, short
 from lbsim.report._subject import Run, Subject
 from lbsim.units import SAMPLE_RATE
 from lbsim.validate import Result
@@ -126,9 +126,9 @@ def _says(subject: Subject, numbers: list[Number]) -> Iterator[str]:
         }
         rate, share = own["throughput"], own["efficiency"]
         yield (
-            f"{run.label}: predicted {run.at(1).throughput:,.4g} samples/s on one GPU and {rate.y:,.4g} on {gpus:,}"
+            f"{run.label}: predicted {short(run.at(1).throughput)} samples/s on one GPU and {short(rate.y)} on {gpus:,}"
             f"{interval(rate)}, an efficiency of {share.y:.1f} %."
         )
     for one in numbers:
         if "published" in one.series:
-            yield f"{one.series}: {one.y:,.4g} {one.unit} on {one.x:,} GPUs."
+            yield f"{one.series}: {short(one.y)} {one.unit} on {one.x:,} GPUs."

@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from lbsim.report._picture import OKABE_ITO, NothingToDraw, Number, Picture, plain_numbers, sheet
+from lbsim.report._picture import OKABE_ITO, NothingToDraw, Number, Picture, plain_numbers, sheet, short
 from lbsim.report._subject import Subject
 from lbsim.validate import Result
 
@@ -82,6 +82,6 @@ def _numbers(row: Result) -> list[Number]:
 
 def _says(row: Result) -> str:
     return (
-        f"{row.scenario.model}, {_name(row)}: published {row.observed / _MINUTE:.3g} min, predicted "
-        f"{row.predicted / _MINUTE:.3g} min ({row.relative_error:+.0%})."
+        f"{row.scenario.model}, {_name(row)}: published {short(row.observed / _MINUTE)} min, predicted "
+        f"{short(row.predicted / _MINUTE)} min ({row.relative_error:+.0%})."
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lbsim.report._picture import MARKERS, Number, Picture, colour, count_gpus, plain_numbers, sheet
+from lbsim.report._picture import MARKERS, Number, Picture, colour, count_gpus, plain_numbers, sheet, short
 from lbsim.report._subject import Run, Subject
 
 TITLE = "Time against cost"
@@ -76,7 +76,7 @@ def _costs(run: Run) -> list[Number]:
 def _says(run: Run) -> str:
     costs = dict(zip(run.scales, _costs(run), strict=True))
     told = "; ".join(
-        f"{gpus:,} GPUs {float(costs[gpus].x):,.4g} min and {costs[gpus].y:,.4g} {costs[gpus].unit}"
+        f"{gpus:,} GPUs {short(float(costs[gpus].x))} min and {short(costs[gpus].y)} {costs[gpus].unit}"
         for gpus in dict.fromkeys((1, run.scenario.plan.gpus, max(costs)))
     )
     return f"{run.label}, {run.scenario.plan.epochs:g} epochs: {told}."
