@@ -77,14 +77,16 @@ def _grouped(scenario: Scenario, anchor: Anchor) -> bool:
 def _root(excess: Callable[[float], float], anchor: Anchor) -> float:
     """Return where *excess*, which rises, is zero: by the secant through its ends, halved where that is slow."""
     low, high = _SMALLEST_SCALE, 1.0
-    if excess(low) > 0:
+    below, above = excess(low), excess(high)
+    if below > 0:
         raise InputError(
             f"anchor.throughput: {SAMPLE_RATE.short(anchor.throughput)} on {anchor.gpus} GPU is more than "
             "communication and update alone allow; was it measured on more GPUs, or another batch? set anchor.gpus"
         )
-    while excess(high) < 0:
-        low, high = high, 2 * high
-    below, above = excess(low), excess(high)
+    while above < 0:
+        low, below = high, above
+        high *= 2
+        above = excess(high)
     for _ in range(_MOST_ITERATIONS):
         middle = low - below * (high - low) / (above - below)
         value = excess(middle)

@@ -3,20 +3,21 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lbsim.case import CaseFile, Observed, case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, Folders
 from lbsim.errors import InputError
-from lbsim.interval import residuals
-from lbsim.metrics import Prediction
-from lbsim.predict import predict
+from lbsim.interval import interval, residuals
+from lbsim.memory import check_fits
 from lbsim.question import ask
 from lbsim.scenario import Scenario
+from lbsim.steps import VALUES, Steps
 from lbsim.timing import Timing, time_all_reduce
 from lbsim.units import Dimension
+
+_LEVEL = 0.9
 
 Key = Literal["role", "system", "class"]
 
@@ -122,19 +123,6 @@ def validate(cases: Path = PUBLISHED_CASES, only: str = "") -> Validation:
     return Validation(tuple(results))
 
 
-@dataclass
-class _Predictions:
-    """The predictions of one validation, each made once, however many numbers were observed of it."""
-
-    made: dict[str, Prediction] = field(default_factory=dict)
-
-    def of(self, scenario: Scenario) -> Prediction:
-        key = scenario.model_dump_json()
-        if key not in self.made:
-            self.made[key] = predict(scenario)
-        return self.made[key]
-
-
 @dataclass(frozen=True)
 class _Predicted:
     """A predicted number and its interval, if it has one."""
@@ -142,6 +130,24 @@ class _Predicted:
     value: float
     low: float | None
     high: float | None
+
+
+@dataclass
+class _Predictions:
+    """The steps of one validation, each played once, if it is needed, however many numbers were observed of it."""
+
+    made: dict[str, Steps] = field(default_factory=dict)
+
+    def of(self, scenario: Scenario, quantity: str) -> _Predicted:
+        key = scenario.model_dump_json()
+        if key not in self.made:
+            check_fits(scenario)
+            self.made[key] = Steps(scenario)
+        value = self.made[key].value(quantity)
+        if quantity not in VALUES:
+            return _Predicted(value, None, None)
+        bounds = interval(scenario, {quantity: value}, _LEVEL).ranges[quantity]
+        return _Predicted(value, bounds.low, bounds.high)
 
 
 def _names(file: Path, content: CaseFile, observed: Observed) -> str:
@@ -183,10 +189,7 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
 def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions) -> _Predicted:
     if observed.message is not None:
         return _of_all_reduce(time_all_reduce(scenario, observed.message), observed.quantity)
-    prediction = predictions.of(scenario)
-    value: Any = reduce(getattr, observed.quantity.split("."), prediction)
-    bounds = prediction.interval.ranges.get(observed.quantity)
-    return _Predicted(value, bounds.low, bounds.high) if bounds else _Predicted(value, None, None)
+    return predictions.of(scenario, observed.quantity)
 
 
 def _of_all_reduce(timing: Timing, quantity: str) -> _Predicted:
