@@ -109,14 +109,17 @@ def accuracy(results: Iterable[Result]) -> Accuracy:
     )
 
 
-def validate(cases: Path = PUBLISHED_CASES, only: str = "") -> Validation:
-    """Return the results of every case in the folder *cases* that has the text *only* in what names it."""
+def validate(cases: Path = PUBLISHED_CASES, only: str = "", without: frozenset[str] = frozenset()) -> Validation:
+    """Return the results of every case in the folder *cases* that has the text *only* in what names it.
+
+    The classes *without* are left out.
+    """
     predictions = _Predictions()
     results: list[Result] = []
     for file in case_files(cases):
         content = read_case_file(file)
         for observed in content.observed:
-            if only.casefold() in _names(file, content, observed):
+            if observed.class_ not in without and only.casefold() in _names(file, content, observed):
                 results.append(_result(file, content, observed, predictions))
     if not results:
         raise InputError(f"no case in '{cases}' has '{only}' in its file, system, source, id, quantity or class")
