@@ -236,14 +236,19 @@ def test_the_harness_reduces_over_it(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root can become nobody")
 @pytest.mark.skipif(shutil.which("ip") is None or shutil.which("tc") is None, reason="asked for before root is")
 def test_who_is_not_root_is_told_so():
-    # imported first: nobody may not be let into the folder
-    where = "import os, sys, lbsim.testbed; from lbsim.cli import main; os.setuid(65534); sys.exit(main(sys.argv[1:]))"
+    # asked for what cannot be first, so that all is imported: nobody may not be let into the folder
+    where = """import os, sys, lbsim.testbed
+from lbsim.cli import main
+main(["testbed", "--hosts", "0", "--", "true"])
+os.setuid(65534)
+sys.exit(main(sys.argv[1:]))"""
     done = subprocess.run(
         [sys.executable, "-c", where, "testbed", "--", "true"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert "only root may; run it as root" in done.stderr
+    first, told = done.stderr.splitlines()
+    assert "a testbed has 2 to 250 hosts" in first
+    assert "only root may; run it as root" in told
 
 
 def test_without_iproute2_it_says_what_it_needs(monkeypatch, capsys):
