@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from lbsim.all_reduce import hierarchical, ring, two_level
 from lbsim.collective import Collective, Fabric, closed_form
 from lbsim.compute import ComputeTimes, GradientTensor
+from lbsim.errors import InputError
 from lbsim.fusion import fuse
 from lbsim.hardware import Link
 from lbsim.plan import Plan
@@ -41,6 +42,9 @@ _WARM_UP = 2
 _NOISE = 0.02
 """Spread of the logarithm of a median, about."""
 _SOURCE = "lbsim testbed"
+_OF_ALL_REDUCES = {"all_reduce", "message"}
+_OF_STEPS = {"all_reduce", "fusion", "overlap", "fusion_threshold", "hybrid_threshold"}
+"""Settings that an observation has."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,20 @@ def read(folder: Path) -> list[Measured]:
     found: list[Measured] = []
     for file in sorted(folder.glob("*x*.json")):
         trace = read_trace(file)
+        _check(trace, file)
         found += _of_all_reduces(trace) if trace.measured == "all-reduce" else _of_steps(trace)
     return found
+
+
+def _check(trace: Trace, file: Path) -> None:
+    """Raise InputError for a trace of something else than a testbed."""
+    if not isinstance(trace.settings.get("bandwidth"), float | int):
+        raise InputError(f"{file}: settings.bandwidth: no rate in bytes a second; was it measured on a testbed?")
+    needed = _OF_ALL_REDUCES if trace.measured == "all-reduce" else _OF_STEPS
+    for number, observation in enumerate(trace.observations):
+        missing = needed - set(observation.settings)
+        if missing:
+            raise InputError(f"{file}: observations.{number}.settings: no '{min(missing)}'; measure it anew")
 
 
 def _of_all_reduces(trace: Trace) -> Iterable[Measured]:

@@ -1,13 +1,20 @@
+import json
 import math
+import shutil
+import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lbsim.compute import ComputeTimes, GradientTensor
+from lbsim.errors import InputError
 from lbsim.testbed import FRAME, PAYLOAD
-from lbsim.testbed_fit import FITTED_HOSTS, LEFT_OUT_RATE, PRIORS, Measured, Model, fit
+from lbsim.testbed_fit import FITTED_HOSTS, LEFT_OUT_RATE, PRIORS, Measured, Model, fit, read
 from lbsim.trace import Setting
 
+CHECKOUT = Path(__file__).parents[1]
+TRACES = CHECKOUT / "traces" / "testbed"
 TENSORS = tuple(GradientTensor(f"t{n}", n, 40_000, 0.002 * (11 - n)) for n in range(10, 0, -1))
 COMPUTED = (ComputeTimes(0.01, 0.021, 0.001, 0.0, TENSORS),)
 TRUTH = Model(COMPUTED, efficiency=0.97, latency=8e-4, collective=3e-4, step=3e-3)
@@ -57,6 +64,23 @@ def test_what_the_links_are_is_found_from_few_hosts_and_right_for_more():
         assert getattr(found, name) == pytest.approx(getattr(TRUTH, name), rel=0.05), name
     for row in known:
         assert abs(math.log(found.seconds(row) / row.seconds)) < 0.01, row
+
+
+def test_a_trace_of_something_else_is_refused_by_file_and_field(tmp_path):
+    shutil.copy(CHECKOUT / "traces" / "harness" / "all-reduce-gloo-loopback-2.json", tmp_path / "2x40.json")
+    with pytest.raises(InputError, match=r"2x40.json: settings.bandwidth: no rate"):
+        read(tmp_path)
+
+
+def test_what_was_measured_is_the_slowest_rank_s_median():
+    found = [row for row in read(TRACES) if (row.hosts, row.rate) == (4, 5e6)]
+    content = json.loads((TRACES / "scaling-4x40.json").read_text())
+    for row in found:
+        if row.quantity != "all_reduce":
+            ranks = [one["samples"] for one in content["observations"] if one["settings"] == row.said]
+            assert len(ranks) == 4
+            assert row.seconds == statistics.median(max(step) for step in zip(*ranks, strict=True))
+    assert len({row.settings for row in found}) == len(found)
 
 
 def test_small_messages_and_unfused_steps_are_classes_of_their_own():
