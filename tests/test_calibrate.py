@@ -159,6 +159,7 @@ def test_the_command_fits_a_real_trace_and_predict_takes_it(tmp_path):
     assert answer["measured"][0]["observations"] == 29
     printed = CliRunner().invoke(app, ["predict", "--gpus", "32", "--cluster", "polaris", "--calibration", str(out)])
     assert "latency 20 us" in printed.stdout
+    assert "mine, whose values stand above" in printed.stdout
 
 
 def test_the_shipped_calibrations_are_of_the_traces_beside_them(capsys):
