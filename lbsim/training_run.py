@@ -14,7 +14,8 @@ from lbsim.units import TIME
 
 ASSUMED_NODE_MTBF = 264 * 86400.0
 """Seconds, for clusters whose profile has no ``node_mtbf``: 419 unexpected interruptions in 54 days of 16,384 H100 on
-2,048 nodes, A. Grattafiori et al., "The Llama 3 Herd of Models," arXiv:2407.21783, section 3.3.4."""
+2,048 nodes, A. Grattafiori et al., "The Llama 3 Herd of Models," arXiv:2407.21783, section 3.3.4. Nodes with
+fewer GPUs than eight may fail less often."""
 _CHECKPOINT_BYTES = 8
 """Of each parameter: fp32 weights and momentum."""
 _RUNS = 2000

@@ -93,6 +93,19 @@ def test_failures_cost_what_young_says():
     assert run.time.value / sound.time.value == pytest.approx(expected, rel=0.01)
 
 
+def test_a_run_takes_what_kokolis_et_al_estimate():
+    # arXiv:2410.21680: effective over all time, a checkpoint every t, is (1 - N r (u + t/2)) / (1 + w/t); first order
+    changes = {"plan.gpus": 512, "cluster.node_mtbf": "4 d", "cluster.restart": "30 s"}
+    changes |= {"cluster.checkpoint_bandwidth": "100 MB/s"}
+    prediction, run = a_run(changes, 30_000)
+    _, sound = a_run({"plan.gpus": 512, "cluster.node_mtbf": 1e15}, 30_000)
+    rate, write = 64 / (4 * 86400), prediction.scenario.workload.parameters * 8 / 1e8
+    every = np.sqrt(2 * write / rate)
+    effective = (1 - rate * (30 + every / 2)) / (1 + write / every)
+    assert effective < 0.97
+    assert sound.time.value / run.time.value == pytest.approx(effective, rel=0.005)
+
+
 def test_checkpoints_cost_twice_as_much_where_storage_is_a_quarter_as_fast():
     # Young: the share of time that writing takes is sqrt(delta / 2M), so a quarter of the bandwidth doubles it
     fast, slow = (
