@@ -84,13 +84,17 @@ def lbsim(
 @app.command()
 @asking_for_a_scenario
 def predict(
-    scenario: Scenario, ranks: Ranks = None, calibration: CalibrationName = None, output: OutputFormat = Format.TABLE
+    scenario: Scenario,
+    ranks: Ranks = None,
+    calibration: CalibrationName = None,
+    own: OwnProfiles = None,
+    output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = Calibration.load(calibration) if calibration else None
+    fitted = Calibration.load(calibration, Folders(own_folders(own))) if calibration else None
     prediction = predict_scenario(scenario, calibration=fitted)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)

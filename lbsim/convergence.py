@@ -148,18 +148,30 @@ class Law:
         """Return the top-1 accuracy, percent, of a run of *epochs* at *batch*."""
         return _estimate(100 - self.errors(batch, epochs))
 
-    def epochs_to(self, batch: float, top1: float) -> float | None:
-        """Return the fewest epochs whose expected top-1 is *top1* percent; None if no number of them gives it."""
-        floor, penalty = float(np.median(self.floor)), self.middle_penalty(batch)
-        left = 100 - top1 - floor
-        if left <= 0:
+    def epochs_to(self, batch: float, top1: float, share: float = 0.5) -> float | None:
+        """Return the fewest epochs after which *share* of runs have *top1* percent; None if no number of them does.
+
+        A share of one half asks that *top1* is what is expected.
+        """
+        left = np.maximum(100 - top1 - self.floor - self.noise, 0.0)
+        with np.errstate(divide="ignore"):
+            needed = self.penalty(batch) * (left / LADDER_SCALE) ** (1 / LADDER_EXPONENT)
+        start = float(np.quantile(needed, share, method="higher"))
+        if not math.isfinite(start):
             return None
-        start = max(FEWEST_EPOCHS, penalty * (left / LADDER_SCALE) ** (1 / LADDER_EXPONENT))
-        # medians do not multiply: go on from there until the median of all draws has it
-        for epochs in np.ceil(start) + np.arange(-8, 40):
-            if epochs >= FEWEST_EPOCHS and float(np.median(100 - self.errors(batch, float(epochs)))) >= top1:
+        # epochs beyond those of the evidence widen what is possible: go on from there until enough draws have it
+        for epochs in max(FEWEST_EPOCHS, math.ceil(start)) + np.arange(-8, 40):
+            if epochs >= FEWEST_EPOCHS and self.share_of_runs(batch, float(epochs), top1) >= share:
                 return float(epochs)
         return None
+
+    def share_of_runs(self, batch: float, epochs: float, top1: float) -> float:
+        """Return the share of runs of *epochs* at *batch* with *top1* percent or more."""
+        return float((100 - self.errors(batch, epochs) >= top1).mean())
+
+    def top1_of(self, share: float, batch: float, epochs: float) -> float:
+        """Return the top-1 accuracy, percent, that *share* of runs of *epochs* at *batch* have or exceed."""
+        return float(np.quantile(100 - self.errors(batch, epochs), 1 - share))
 
     def beyond(self, batch: float) -> bool:
         """Return whether *batch* is not between the smallest and largest of the evidence."""

@@ -4,20 +4,33 @@ from dataclasses import asdict
 from typing import Any
 
 from lbsim import __version__
+from lbsim.hardware import Cluster
 from lbsim.harness_command import harness_command
 from lbsim.time_to_accuracy import Choice, Choices
+from lbsim.training_run import node_mtbf
 
 
 def of_choices(choices: Choices) -> dict[str, Any]:
     """Return every choice, which one is chosen, and its command."""
     return {
         "target": choices.wish.target,
+        "confidence": choices.wish.confidence,
         "chosen_gpus": choices.chosen.gpus,
         "command": harness_command(choices.chosen),
         "most_useful_gpus": choices.most_useful_gpus,
         "choices": [_of_choice(choice) for choice in choices.choices],
+        "failures": _of_failures(choices.chosen.prediction.scenario.cluster),
         "refused": {str(gpus): why for gpus, why in choices.refused.items()},
         "lbsim": __version__,
+    }
+
+
+def _of_failures(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "node_mtbf": node_mtbf(cluster),
+        "node_mtbf_assumed": cluster.node_mtbf is None,
+        "restart": cluster.restart,
+        "checkpoint_bandwidth": cluster.checkpoint_bandwidth,
     }
 
 

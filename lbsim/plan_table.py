@@ -10,6 +10,7 @@ from rich.text import Text
 from lbsim import __version__
 from lbsim.harness_command import harness_command
 from lbsim.time_to_accuracy import Choice, Choices
+from lbsim.training_run import node_mtbf
 from lbsim.units import TIME
 
 _COLUMNS = ("GPUs", "batch", "epochs", "top-1 %", "time", "GPU-h", "cost", "goodput", "")
@@ -51,11 +52,21 @@ def _notes(choices: Choices) -> Iterator[str]:
     yield "*           on the time-cost front: no other row is both quicker and cheaper"
     yield f"<-          chosen: {best.gpus:,} GPUs, {best.recipe.name},"
     yield f"            which is at or above the target in {best.chance:.0%} of runs"
+    yield f"epochs      the fewest after which {_aim(choices)}"
     yield f"time        {TIME.short(run.time.low, 3)} to {TIME.short(run.time.high, 3)} for 90 % of simulated runs;"
     yield f"            {run.failures:.2g} node failures expected, checkpoints {TIME.short(run.checkpoints, 2)}"
+    cluster = best.prediction.scenario.cluster
+    whose = "assumed, as the profile does not say" if cluster.node_mtbf is None else "by the profile"
+    yield f"            (a node fails every {TIME.short(node_mtbf(cluster), 3)}, {whose})"
     yield "GPU-h, cost expected, runs that never arrive run again"
     yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.most_useful_gpus:,} GPUs"
     if any(choice.beyond for choice in choices.choices):
         yield "?           a batch outside the recipe's evidence; the interval is wider"
     for gpus, why in choices.refused.items():
         yield f"left out    {gpus:,} GPUs: {why}"
+
+
+def _aim(choices: Choices) -> str:
+    if choices.wish.confidence is None:
+        return "the target is the expected top-1"
+    return f"{choices.wish.confidence:.0%} of all runs have the target"

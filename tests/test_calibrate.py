@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from lbsim import Scenario, override, predict
 from lbsim.calibrate import Observation, fit
 from lbsim.calibration import Calibration, Fitted, coordinate
+from lbsim.catalog import SHIPPED
 from lbsim.cli import app, main
 from lbsim.errors import InputError
 from lbsim.inventory import as_toml
@@ -160,6 +161,19 @@ def test_the_command_fits_a_real_trace_and_predict_takes_it(tmp_path):
     printed = CliRunner().invoke(app, ["predict", "--gpus", "32", "--cluster", "polaris", "--calibration", str(out)])
     assert "latency 20 us" in printed.stdout
     assert "mine, whose values stand above" in printed.stdout
+
+
+def test_a_calibration_is_found_by_name_in_a_folder_of_ones_own(tmp_path, capsys):
+    (tmp_path / "calibrations").mkdir()
+    shipped = SHIPPED.find("calibrations", "polaris")
+    (tmp_path / "calibrations" / "mine.toml").write_bytes(shipped.read_bytes())
+    asked = ["predict", "--gpus", "32", "--cluster", "polaris", "--format", "json", "--calibration"]
+    assert main([*asked, "polaris"]) == 0
+    by_shipped = json.loads(capsys.readouterr().out)
+    assert main([*asked, "mine", "--profiles", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["throughput"] == by_shipped["throughput"]
+    assert main([*asked, "mine"]) == 2
+    assert "polaris" in capsys.readouterr().err
 
 
 def test_the_shipped_calibrations_are_of_the_traces_beside_them(capsys):

@@ -241,3 +241,13 @@ def test_kernels_run_backward_no_faster_than_forward(name):
     kernels = Kernels.load(name)
     assert kernels.backward_efficiency <= 1 <= kernels.winograd_speedup
     assert kernels.channel_granule & (kernels.channel_granule - 1) == 0
+
+
+@pytest.mark.parametrize("written", ["90 d", "2160 h", "7776000 s"])
+def test_how_often_a_node_fails_is_written_in_days_or_hours(written, tmp_path):
+    file = tmp_path / "mine.toml"
+    shipped = SHIPPED.find("clusters", "polaris").read_text()
+    file.write_text(f'{shipped}\nnode_mtbf = "{written}"\nrestart = "10 min"\ncheckpoint_bandwidth = "2 GB/s"\n')
+    cluster = Cluster.load(file)
+    assert (cluster.node_mtbf, cluster.restart, cluster.checkpoint_bandwidth) == (90 * 86400, 600, 2e9)
+    assert CLUSTERS["polaris"].node_mtbf is None
