@@ -28,18 +28,11 @@ from lbsim import __version__
 from lbsim.calibration import Calibration, Fitted, Line, coordinate, on, owner, value_at
 from lbsim.compute import ComputeTimes, compute_times
 from lbsim.errors import InputError
-from lbsim.hardware import Link
 from lbsim.memory import check_fits
 from lbsim.scenario import Scenario, override
 from lbsim.steps import Steps
-from lbsim.timing import time_all_reduce
+from lbsim.timing import ALONE
 
-ALONE: dict[str, Callable[[Scenario, float], float]] = {
-    "all_reduce_time": lambda scenario, message: time_all_reduce(scenario, message).time,
-    "message_time": lambda scenario, message: _link(scenario).time(message),
-    "message_rate": lambda scenario, message: _link(scenario).efficiency * _link(scenario).bandwidth,  # noqa: ARG005
-}
-"""Quantities of one message alone: an all-reduce, a message between two GPUs, many such under way at once."""
 UNTOLD = 0.8
 """Share of the prior's standard deviation above which a value is not told by the measurements."""
 _LEAST_UNCERTAINTY = 0.003
@@ -73,7 +66,7 @@ class Observation:
 
     scenario: Scenario
     quantity: str
-    """As in `lbsim.case.QUANTITIES`, or of `ALONE`."""
+    """As in `lbsim.case.QUANTITIES`, or of `lbsim.timing.ALONE`."""
     value: float
     """SI."""
     relative_uncertainty: float = 0.0
@@ -81,7 +74,7 @@ class Observation:
     where: str = ""
     """``FILE: FIELD``, for errors."""
     message: float | None = None
-    """Bytes, of an all-reduce alone."""
+    """Bytes, of a quantity of `lbsim.timing.ALONE`."""
     relative_to: Scenario | None = None
     """If there is one, *value* is the quantity divided by the same quantity there."""
 
@@ -437,12 +430,6 @@ def _value(steps: Steps, one: Observation) -> float:
     if not value > 0:
         raise InputError(f"{one.quantity}: predicted to be {value:g} here, so that nothing can be learnt from it")
     return value
-
-
-def _link(scenario: Scenario) -> Link:
-    """Return what two GPUs of *scenario* are joined by: between nodes, where there is more than one."""
-    cluster = scenario.cluster
-    return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
 
 
 def _signed(uses: Sequence[int]) -> list[tuple[bool, int]]:

@@ -23,7 +23,7 @@ from lbsim.errors import InputError
 from lbsim.question import ask
 from lbsim.scenario import Scenario, override
 from lbsim.steps import Steps
-from lbsim.timing import time_all_reduce
+from lbsim.timing import ALONE
 
 Kind = Literal["system", "scale", "model"]
 KINDS: tuple[Kind, ...] = ("system", "scale", "model")
@@ -77,10 +77,8 @@ class Case:
                 after = max(0.0, before + by) if path == _CONSTANT else before * math.exp(by)
                 changes[path] = min(after, 1.0) if path.endswith("efficiency") else after
         scenario = override(self.scenario, changes)
-        if self.observed.message is None:
-            return math.log(Steps(scenario).value(self.observed.quantity) / self.observed.si)
-        timing = time_all_reduce(scenario, self.observed.message)
-        value = timing.time if self.observed.quantity == "all_reduce_time" else timing.bus_bandwidth
+        quantity, message = self.observed.quantity, self.observed.message
+        value = Steps(scenario).value(quantity) if message is None else ALONE[quantity](scenario, message)
         return math.log(value / self.observed.si)
 
 
