@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbsim.calibrate import Observation
 from lbsim.calibration import Source
 from lbsim.case import CaseFile, read_case_file
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
+from lbsim.fit_problem import Observation
 from lbsim.measurement import Measurement, Reading, checksum, read
 from lbsim.question import ask
 from lbsim.scenario import Scenario
