@@ -27,12 +27,9 @@ class Prior:
     middle: float
     width: float
     """Standard deviation."""
+    lowest: float
+    """Where a value is looked for, from here to the highest."""
     highest: float
-
-    @property
-    def lowest(self) -> float:
-        """As far below the middle as a value is looked for."""
-        return self.middle - _REACH * self.width
 
 
 @dataclass(frozen=True)
@@ -82,5 +79,7 @@ def prior(path: str, value: float) -> Prior | None:
     if word.line == "logit" and value > _SURE:
         value, width = _UNKNOWN, _UNKNOWN_WIDTH
     middle = coordinate(value, word.line)
-    reach = middle + _REACH * width
-    return Prior(word.line, middle, width, min(reach, math.log(0.95)) if last in _BELOW_ONE else reach)
+    highest = middle + _REACH * width
+    if last in _BELOW_ONE:
+        highest = min(highest, math.log(0.95))
+    return Prior(word.line, middle, width, middle - _REACH * width, highest)

@@ -5,16 +5,18 @@ The places :math:`x` minimise
 .. math:: \sum_i ρ\left( \frac{\ln \hat y_i(x) - \ln y_i}{σ_i} \right)
     + \sum_k \left( \frac{x_k - x_k^0}{w_k} \right)^2, \qquad ρ(r) = 2 (\sqrt{1 + r^2} - 1)
 
-with :math:`x_k^0` and :math:`w_k` what is thought of them before. ρ grows linearly, so that outliers pull little.
+within bounds, with :math:`x_k^0` and :math:`w_k` what is thought of them before. ρ grows linearly, so that outliers
+pull little. By Gauss and Newton: the logarithms are taken for linear where the fit is, and the least of the sum is then
+where least squares, each weighted by :math:`1 / \sqrt{1 + r^2}`, no longer change their weights.
 
-P. J. Huber, "Robust estimation of a location parameter," Ann. Math. Statist. 35(1), 1964; scipy's least_squares is
-imported here alone, late, because it takes half a second to load.
+P. J. Huber, "Robust estimation of a location parameter," Ann. Math. Statist. 35(1), 1964; P. W. Holland,
+R. E. Welsch, "Robust regression using iteratively reweighted least-squares," Commun. Stat. A 6(9), 1977.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +29,15 @@ PRIOR_NOISE = 0.02
 """Standard deviation that the model is thought to leave."""
 _PRIOR_COUNT = 2.0
 """Observations that this is worth."""
-_MOST_EVALUATIONS = 10
 _MOST_NOISES = 4
+_MOST_STEPS = 10
+_SHARES = (1.0, 0.5, 0.25, 0.125)
+"""Of a step, until one leads down; the model has steps of its own, over which none may."""
+_NEAR = 0.01
+"""Standard deviations; what is nearer than that is there."""
+_LITTLE = 1e-4
+"""Share of the sum that is not worth another step."""
+_MOST_WEIGHTINGS = 50
 
 
 class Problem(Protocol):
@@ -39,6 +48,28 @@ class Problem(Protocol):
 
     def derivatives(self, places: Vector) -> Vector:
         """Return the change of each logarithm, a row each, with each of the places, a column each."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A problem whose logarithms are linear: *there* where the places are *around*."""
+
+    around: Vector
+    there: Vector
+    slopes: Vector
+
+    @classmethod
+    def of(cls, problem: Problem, around: Vector) -> Self:
+        """Return *problem* as it is around some places."""
+        return cls(around, problem.logarithms(around), problem.derivatives(around))
+
+    def logarithms(self, places: Vector) -> Vector:
+        """Return the logarithm of each prediction."""
+        return np.asarray(self.there + self.slopes @ (places - self.around))
+
+    def derivatives(self, places: Vector) -> Vector:  # noqa: ARG002  the same everywhere
+        """Return the slopes."""
+        return self.slopes
 
 
 @dataclass(frozen=True)
@@ -58,13 +89,33 @@ def fit_with_noise(
 
     *observed* are logarithms, *stated* the standard deviations that their sources state; noise is beside them.
     """
-    places = np.array([one.middle for one in priors])
+    start = None
     for _ in range(_MOST_NOISES):
-        found = fit(problem, observed, np.hypot(stated, noise), priors, places)
-        before, places, noise = noise, found.places, _noise(found.residuals, stated, len(priors))
+        found = fit(problem, observed, np.hypot(stated, noise), priors, start)
+        before, start, noise = noise, found.places, _noise(found.residuals, stated, len(priors))
         if abs(noise - before) < 0.1 * before:
             break
     return found, noise
+
+
+def fit(
+    problem: Problem, observed: Vector, sigma: Vector, priors: Sequence[Prior], start: Vector | None = None
+) -> RobustFit:
+    """Return what explains *observed*, logarithms with standard deviations *sigma*.
+
+    It is looked for from *start*, or from what is thought most likely.
+    """
+    sought = _Sum(observed, sigma, priors)
+    here = Linear.of(problem, sought.middle if start is None else start)
+    for _ in range(_MOST_STEPS):
+        before = sought.at(here)
+        there = _downhill(problem, here, sought)
+        if there is None:
+            break
+        here = there
+        if before - sought.at(here) < _LITTLE * before:
+            break
+    return RobustFit(here.around, inverse(sought.information(here, here.there)), here.there - observed)
 
 
 def inverse(matrix: Vector) -> Vector:
@@ -72,47 +123,79 @@ def inverse(matrix: Vector) -> Vector:
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
-def fit(problem: Problem, observed: Vector, sigma: Vector, priors: Sequence[Prior], start: Vector) -> RobustFit:
-    """Return what explains *observed*, logarithms with standard deviations *sigma*, looked for from *start*."""
-    from scipy.optimize import least_squares  # noqa: PLC0415 - late, for start-up time alone
-
-    middle, widths = np.array([one.middle for one in priors]), np.array([one.width for one in priors])
-
-    def residuals(x: Vector) -> Vector:
-        return np.concatenate([(problem.logarithms(x) - observed) / sigma, (x - middle) / widths])
-
-    def jacobian(x: Vector) -> Vector:
-        return np.vstack([problem.derivatives(x) / sigma[:, None], np.diag(1 / widths)])
-
-    result = least_squares(
-        residuals,
-        start,
-        jac=jacobian,
-        bounds=(np.array([one.lowest for one in priors]), np.array([one.highest for one in priors])),
-        loss=_loss(len(observed)),  # type: ignore[arg-type]
-        x_scale=widths,
-        ftol=1e-4,
-        xtol=1e-3,
-        gtol=1e-4,
-        max_nfev=_MOST_EVALUATIONS,
-    )
-    left = problem.logarithms(result.x) - observed
-    weights = 1 / np.sqrt(1 + (left / sigma) ** 2)
-    slopes = problem.derivatives(result.x) / sigma[:, None]
-    information = slopes.T @ (slopes * weights[:, None]) + np.diag(widths**-2.0)
-    return RobustFit(result.x, inverse(information), left)
+def _downhill(problem: Problem, here: Linear, sought: "_Sum") -> Linear | None:
+    """Return *problem* a step further down, or none if that is as near as can be told."""
+    step = sought.least(here) - here.around
+    if step @ sought.information(here, here.there) @ step < _NEAR**2:
+        return None
+    for share in _SHARES:
+        there = here.around + share * step
+        if sought.value(there, problem.logarithms(there)) < sought.at(here):
+            return Linear.of(problem, there)
+    return None
 
 
-def _loss(count: int) -> Callable[[Vector], Vector]:
-    """Return the loss of squared residuals, with its derivatives: linear in the end for the first *count*."""
+class _Sum:
+    """What the places are to make small."""
 
-    def loss(squares: Vector) -> Vector:
-        out = np.vstack([squares, np.ones_like(squares), np.zeros_like(squares)])
-        root = np.sqrt(1 + squares[:count])
-        out[0, :count], out[1, :count], out[2, :count] = 2 * (root - 1), 1 / root, -0.5 / root**3
-        return out
+    def __init__(self, observed: Vector, sigma: Vector, priors: Sequence[Prior]) -> None:
+        self.observed, self.sigma = observed, sigma
+        self.middle = np.array([one.middle for one in priors])
+        self.widths = np.array([one.width for one in priors])
+        self.ends = (
+            np.array([one.lowest for one in priors]) - self.middle,
+            np.array([one.highest for one in priors]) - self.middle,
+        )
 
-    return loss
+    def value(self, places: Vector, logarithms: Vector) -> float:
+        """Return the sum where the predictions' *logarithms* are these."""
+        off = (logarithms - self.observed) / self.sigma
+        return float(np.sum(2 * (np.sqrt(1 + off**2) - 1)) + np.sum(((places - self.middle) / self.widths) ** 2))
+
+    def at(self, here: Linear) -> float:
+        """Return the sum around which *here* is."""
+        return self.value(here.around, here.there)
+
+    def weights(self, logarithms: Vector) -> Vector:
+        """Return what each observation counts for: less, the further off it is."""
+        return np.asarray(1 / np.sqrt(1 + ((logarithms - self.observed) / self.sigma) ** 2) / self.sigma**2)
+
+    def information(self, here: Linear, logarithms: Vector) -> Vector:
+        """Return half the second derivatives of the sum, with the weights that *logarithms* have."""
+        weighted = here.slopes.T * self.weights(logarithms)
+        return np.asarray(weighted @ here.slopes + np.diag(self.widths**-2.0))
+
+    def least(self, here: Linear) -> Vector:
+        """Return the places at which the sum is least if the logarithms are linear."""
+        places, left = here.around, here.logarithms(self.middle) - self.observed
+        for _ in range(_MOST_WEIGHTINGS):
+            logarithms = here.logarithms(places)
+            information = self.information(here, logarithms)
+            pull = -here.slopes.T @ (self.weights(logarithms) * left)
+            step = self.middle + _within(information, pull, *self.ends) - places
+            places = places + step
+            if step @ information @ step < _NEAR**2 / 100:
+                break
+        return places
+
+
+def _within(curvature: Vector, pull: Vector, lowest: Vector, highest: Vector) -> Vector:
+    r"""Return the x between *lowest* and *highest* at which :math:`x^T C x / 2 - p^T x` is least, of a definite C.
+
+    What would leave is held at its end and the rest solved for again, until nothing held is drawn back inside
+    (D. P. Bertsekas, "Projected Newton methods," SIAM J. Control Optim. 20(2), 1982).
+    """
+    found, free = np.zeros(len(pull)), np.ones(len(pull), dtype=bool)
+    for _ in range(4 * len(pull)):
+        rest = pull[free] - curvature[np.ix_(free, ~free)] @ found[~free]
+        found[free] = np.linalg.solve(curvature[np.ix_(free, free)], rest)
+        found = np.clip(found, lowest, highest)
+        slope = curvature @ found - pull
+        drawn = ((found <= lowest) & (slope >= 0)) | ((found >= highest) & (slope <= 0))
+        if np.array_equal(free, ~drawn):
+            break
+        free = ~drawn
+    return found
 
 
 def _noise(residuals: Vector, stated: Vector, parameters: int) -> float:

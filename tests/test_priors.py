@@ -35,6 +35,6 @@ def test_a_share_stays_below_1():
     assert thought("software.straggler_spread", 0.001).highest < math.log(0.95)
 
 
-@pytest.mark.parametrize("line", ["log", "logit"])
+@pytest.mark.parametrize("line", ["log", "logit", "linear"])
 def test_a_place_on_a_line_is_the_value_that_it_is_the_place_of(line):
     assert on(coordinate(0.3, line), line) == pytest.approx(0.3)

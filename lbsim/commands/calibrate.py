@@ -1,6 +1,6 @@
 """``lbsim calibrate``: fits quantities of profiles to traces and cases.
 
-What the command alone needs, scipy above all, is imported where it is used: late, for start-up time alone.
+What the command alone needs, numpy above all, is imported where it is used: late, for start-up time alone.
 """
 
 from pathlib import Path
