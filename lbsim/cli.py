@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim import __version__, answer, catalog
-from lbsim.calibration import Calibration
 from lbsim.catalog import Folders
 from lbsim.commands import (
     calibrate,
@@ -27,7 +26,6 @@ from lbsim.commands import (
     tune,
     workload,
 )
-from lbsim.commands.leave_out import left_out
 from lbsim.errors import InputError
 from lbsim.options import (
     CalibrationName,
@@ -46,6 +44,7 @@ from lbsim.scenario import Scenario
 from lbsim.terminal import print_error, print_json, print_table
 
 if TYPE_CHECKING:
+    from lbsim.calibration import Calibration
     from lbsim.ranks import RankRuns
 
 _HELP = """Predict how fast large-batch training runs on machines that you have not rented yet.
@@ -94,8 +93,7 @@ def predict(
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = Calibration.load(calibration, Folders(own_folders(own))) if calibration else None
-    prediction = predict_scenario(scenario, calibration=fitted)
+    prediction = predict_scenario(scenario, calibration=_calibration(calibration, Folders(own_folders(own))))
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
@@ -106,6 +104,14 @@ def predict(
         print_table(tables.of_prediction(prediction))
         if runs:
             print_table(tables.of_ranks(runs))
+
+
+def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
+    if name is None:
+        return None
+    from lbsim.calibration import Calibration
+
+    return Calibration.load(name, folders)
 
 
 def _simulate_ranks(scenario: Scenario, steps: int) -> "RankRuns":
@@ -130,6 +136,8 @@ def validate(
 ) -> None:
     """Predict what others have published or measured, and show how far off that is."""
     if without:
+        from lbsim.commands.leave_out import left_out
+
         left_out(without, cases, output)
         return
     from lbsim.validate import validate as validate_cases

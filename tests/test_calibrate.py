@@ -8,12 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from lbsim import Scenario, override, predict
-from lbsim.calibrate import Observation, fit
+from lbsim.calibrate import fit
 from lbsim.calibration import Calibration, Fitted, coordinate
 from lbsim.catalog import SHIPPED
 from lbsim.cli import app, main
 from lbsim.errors import InputError
+from lbsim.fit_problem import Observation
 from lbsim.inventory import as_toml
+from lbsim.observations import find
 from lbsim.steps import Steps
 from lbsim.timing import time_all_reduce
 
@@ -95,6 +97,26 @@ def test_another_link_is_another_quantity():
     slow, same = found["ethernet-10g-tcp"], found["ib-edr"]
     assert slow.moved(0) < 0.7 * over[0].cluster.inter_node.efficiency
     assert same.moved(0) == pytest.approx(over[1].cluster.inter_node.efficiency, rel=0.05)
+
+
+def test_the_bus_bandwidths_of_cases_say_what_their_times_say(tmp_path):
+    """NVIDIA nccl-tests, doc/PERFORMANCE.md: busbw = S/t * 2(n-1)/n."""
+    slow = override(Scenario.of(gpus=16, cluster="hkbu-10gbe"), {"cluster.inter_node.efficiency": 0.6})
+    head = 'source = "made up"\nsystem = "-"\n[scenario]\ncluster = "hkbu-10gbe"\nplan = {gpus = 16}\n'
+    entry = '[[observed]]\nrole = "calibrate"\nmessage = "{0} B"\nquantity = "{1}"\nvalue = "{2}"\n'
+    times = {2**power: time_all_reduce(slow, 2.0**power).time for power in range(22, 28)}
+    said = {
+        "times": [entry.format(size, "all_reduce_time", f"{time} s") for size, time in times.items()],
+        "rates": [entry.format(size, "bus_bandwidth", f"{size / time * 15 / 8} B/s") for size, time in times.items()],
+    }
+    found = {}
+    for name, entries in said.items():
+        file = tmp_path / f"{name}.toml"
+        file.write_text(head + "".join(entries))
+        observations = find([file], {}, {}, SHIPPED).observations
+        (found[name],) = fit(observations, ["cluster.inter_node.efficiency"]).fitted
+    assert found["rates"].moved(0) == pytest.approx(found["times"].moved(0), rel=0.01)
+    assert found["rates"].moved(0) == pytest.approx(0.6, rel=0.02)
 
 
 def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
