@@ -47,7 +47,7 @@ def draw(choices: Choices, file: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     scenario = choices.chosen.prediction.scenario
-    figure.suptitle(f"{scenario.model} to {choices.wish.target:g} % top-1 on {scenario.cluster.name}")
+    figure.suptitle(f"{Path(scenario.model).name} to {choices.wish.target:g} % top-1 on {scenario.cluster.name}")
     try:
         figure.savefig(file, dpi=130)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,17 +10,19 @@ from rich.text import Text
 
 from lbsim import __version__
 from lbsim.harness_command import harness_command
+from lbsim.noise_scale import MeasuredRecipe
 from lbsim.time_to_accuracy import Choice, Choices
 from lbsim.units import TIME
 
 _COLUMNS = ("GPUs", "batch", "epochs", "top-1 %", "time", "GPU-h", "cost", "goodput", "")
+_RUNS_NAMED = 2
 _MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, True): "* <-"}
 
 
 def of_choices(choices: Choices) -> RenderableType:
     """Return a row for each number of GPUs, what is chosen and how to run it."""
     scenario = choices.chosen.prediction.scenario
-    title = f"{scenario.model} to {choices.wish.target:g} % on {scenario.cluster.name} (lbsim {__version__})"
+    title = f"{Path(scenario.model).name} to {choices.wish.target:g} % on {scenario.cluster.name} (lbsim {__version__})"
     table = Table(box=None, pad_edge=False, header_style="")
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
@@ -36,7 +39,8 @@ def of_choices(choices: Choices) -> RenderableType:
 def _row(choice: Choice, *, chosen: bool) -> Iterator[str]:
     yield f"{choice.gpus:,}"
     yield f"{choice.batch:,}{'?' if choice.beyond else ''}"
-    yield f"{choice.epochs:g}"
+    needed = choice.needed
+    yield f"{choice.epochs:g}" + (f" ({needed.low:.3g}-{needed.high:.3g})" if needed else "")
     yield f"{choice.top1.value:.1f} ({choice.top1.low:.1f}-{choice.top1.high:.1f})"
     yield f"{TIME.short(choice.run.time.value, 3)}"
     yield f"{choice.gpu_hours:.3g}"
@@ -55,7 +59,19 @@ def _notes(choices: Choices) -> Iterator[str]:
     yield f"            {run.failures:.2g} node failures expected, checkpoints {TIME.short(run.checkpoints, 2)}"
     yield "GPU-h, cost expected, runs that never arrive run again"
     yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.most_useful_gpus:,} GPUs"
+    if isinstance(best.recipe, MeasuredRecipe):
+        yield from _of_runs(best.recipe)
     if any(choice.beyond for choice in choices.choices):
         yield "?           a batch outside the recipe's evidence; the interval is wider"
     for gpus, why in choices.refused.items():
         yield f"left out    {gpus:,} GPUs: {why}"
+
+
+def _of_runs(recipe: MeasuredRecipe) -> Iterator[str]:
+    measured = ", ".join(f"{row.epochs:.3g} at batch {row.batch:,}" for row in recipe.evidence[:_RUNS_NAMED])
+    more = len(recipe.evidence) - _RUNS_NAMED
+    others = f" and {more} more" if more > 0 else ""
+    yield f"epochs      to the target, for 90 % of runs, from yours: {measured}{others};"
+    yield f"            noise scale {recipe.noise_scale:,.3g} samples, so critical batch {recipe.critical_batch:,.3g};"
+    yield "            they hold with the rate tuned at each batch: the one below is a start"
+    yield "top-1       never above what your runs reached: beyond that nothing is known"
