@@ -51,7 +51,7 @@ def _own_options(choice: Choice, recipe: MeasuredRecipe) -> Iterator[str]:
         option = f"--{name.replace('_', '-')}"
         if value is True:
             yield option
-        elif value not in {None, False} and name not in left_out:
+        elif value is not None and value is not False and name not in left_out:
             yield from (option, f"{value:g}" if isinstance(value, float) else str(value))
 
 

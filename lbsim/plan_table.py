@@ -39,14 +39,21 @@ def of_choices(choices: Choices) -> RenderableType:
 def _row(choice: Choice, *, chosen: bool) -> Iterator[str]:
     yield f"{choice.gpus:,}"
     yield f"{choice.batch:,}{'?' if choice.beyond else ''}"
-    needed = choice.needed
-    yield f"{choice.epochs:g}" + (f" ({needed.low:.3g}-{needed.high:.3g})" if needed else "")
-    yield f"{choice.top1.value:.1f} ({choice.top1.low:.1f}-{choice.top1.high:.1f})"
+    if choice.needed is None:
+        yield f"{choice.epochs:g}"
+        yield f"{choice.top1.value:.1f} ({choice.top1.low:.1f}-{choice.top1.high:.1f})"
+    else:
+        yield f"{choice.epochs:g} ({_short(choice.needed.low)}-{_short(choice.needed.high)})"
+        yield f"{choice.top1.value:.1f}"
     yield f"{TIME.short(choice.run.time.value, 3)}"
     yield f"{choice.gpu_hours:.3g}"
     yield "-" if choice.cost is None else f"{choice.cost:,.3g}"
     yield f"{choice.goodput / 1e3:,.1f}k"
     yield _MARKS[choice.on_front, chosen]
+
+
+def _short(epochs: float) -> str:
+    return f"{epochs:.1f}" if epochs < 10 else f"{epochs:.0f}"
 
 
 def _notes(choices: Choices) -> Iterator[str]:
@@ -71,7 +78,8 @@ def _of_runs(recipe: MeasuredRecipe) -> Iterator[str]:
     measured = ", ".join(f"{row.epochs:.3g} at batch {row.batch:,}" for row in recipe.evidence[:_RUNS_NAMED])
     more = len(recipe.evidence) - _RUNS_NAMED
     others = f" and {more} more" if more > 0 else ""
-    yield f"epochs      to the target, for 90 % of runs, from yours: {measured}{others};"
-    yield f"            noise scale {recipe.noise_scale:,.3g} samples, so critical batch {recipe.critical_batch:,.3g};"
-    yield "            they hold with the rate tuned at each batch: the one below is a start"
-    yield "top-1       never above what your runs reached: beyond that nothing is known"
+    scale, critical = f"{recipe.noise_scale:,.3g}", f"{recipe.critical_batch:,.3g}"
+    yield "epochs      to the target, with 90 %; time is for the middle. From yours:"
+    yield f"            {measured}{others}; noise scale {scale}, critical batch {critical};"
+    yield "            with the rate tuned at each batch: the one below is a start"
+    yield "top-1       at these epochs; above what your runs reached nothing is known"

@@ -25,7 +25,7 @@ SAMPLES = 1437
 STEPS = 22
 """Of an epoch at batch 64."""
 OPTIONS = {"model": "cnn", "data": "digits", "batch_per_gpu": 64, "optimizer": "sgd", "rate": 0.08, "ranks": 1}
-OPTIONS |= {"schedule": "constant", "folder": None, "decay_vectors": True, "watch": False}
+OPTIONS |= {"schedule": "constant", "folder": None, "decay_vectors": True, "watch": False, "communication": []}
 MODEL = """
 format = "lbsim workload"
 version = 1
@@ -167,6 +167,7 @@ def test_plan_answers_for_a_model_without_evidence(tmp_path, model):
         assert choice["epochs"] == pytest.approx(needed["value"], rel=0.01)
     table = planned(*asked)
     assert all(len(line) <= 80 for line in table.splitlines())
+    assert "…" not in table
     assert "3.5 at batch 64" in table
     unwrapped = table.replace(" \\\n    ", " ")
     assert answer["command"] in unwrapped

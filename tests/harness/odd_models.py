@@ -72,5 +72,9 @@ def overflows():
     return Overflows()
 
 
+def plain():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
 def once():
     return Once()
