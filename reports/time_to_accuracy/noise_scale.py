@@ -1,7 +1,8 @@
 """Measure the gradient noise scale at small batches, and predict from it the epochs that larger batches need.
 
     python reports/time_to_accuracy/noise_scale.py            train, and write noise_scale.csv
-    python reports/time_to_accuracy/noise_scale.py --cost     write noise_scale_cost.csv, what measuring costs
+    python reports/time_to_accuracy/noise_scale.py --cost     write noise_scale_cost.csv, what measuring costs; then
+                                                              the same by torchrun --nproc-per-node 2, which adds to it
     python reports/time_to_accuracy/noise_scale.py --predict  compare the predictions with what was measured, and draw
 
 The first task is that of measure.py: its two smallest batches are run again with its rates, measured in every step; the
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from shutil import rmtree
 from statistics import mean, median, stdev
 from time import process_time
 
@@ -26,7 +28,7 @@ from lbsim.convergence import fit_work
 from lbsim.errors import InputError
 from lbsim.harness import data
 from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import Ranks
+from lbsim.harness.ranks import Ranks, from_first, joined
 from lbsim.harness.train import train
 from lbsim.measured_run import MeasuredRun, read_run
 from lbsim.noise_scale import law_of_runs
@@ -69,10 +71,13 @@ TASKS = (
     Task("mlp", "mnist5k", 91.0, (32, 64, 125, 250, 500, 1000, 2000), 30.0, {}),
 )
 SMALL = 2
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
-def trained(folder: Path, task: Task, batch: int, rate: float, seed: int, *, every: int, epochs: float) -> float:
-    """Train until the target; return the CPU seconds."""
+def trained(
+    folder: Path, task: Task, batch: int, rate: float, seed: int, *, every: int, epochs: float, place: Ranks = ALONE
+) -> float:
+    """Train until the target; return this rank's CPU seconds."""
     options = TrainOptions(
         model=task.model,
         data=task.data,
@@ -94,7 +99,7 @@ def trained(folder: Path, task: Task, batch: int, rate: float, seed: int, *, eve
             arrived.append(float(line.rpartition("accuracy ")[2].partition("%")[0]) >= task.target)
 
     start = process_time()
-    train(options, Ranks(0, 1, torch.device("cpu")), tell, stop=lambda: any(arrived))
+    train(options, place, tell, stop=lambda: any(arrived))
     return process_time() - start
 
 
@@ -137,23 +142,31 @@ def runs(task: Task) -> Iterable[tuple[object, ...]]:
 def cost() -> None:
     """Write what an epoch costs: six less two, over four; one after another, so that all meet the same load."""
     endless = Task("cnn", "digits", 101.0, (), 0.0, {})
-    with (HERE / "noise_scale_cost.csv").open("w", newline="") as stream:
+    with joined(60, "cpu") as place, (HERE / "noise_scale_cost.csv").open("a" if place.size > 1 else "w") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("round", "batch", "every", "cpu_seconds"))
-        for number in range(ROUNDS):
+        if place.size == 1:
+            writer.writerow(("ranks", "round", "batch", "every", "cpu_seconds"))
+        for number in range(-1, ROUNDS):  # the first is thrown away
             for batch, every in COSTED:
                 spent = []
                 for epochs in (6.0, 2.0):
-                    with tempfile.TemporaryDirectory() as folder:
-                        spent.append(trained(Path(folder), endless, batch, 0.08, 0, every=every, epochs=epochs))
-                writer.writerow((number, batch, every, round((spent[0] - spent[1]) / 4, 5)))
-    told: dict[tuple[int, int], list[float]] = {}
+                    folder = Path(from_first(tempfile.mkdtemp()))
+                    each = batch // place.size
+                    spent.append(trained(folder, endless, each, 0.08, 0, every=every, epochs=epochs, place=place))
+                    if place.first:
+                        rmtree(folder)
+                if place.first and number >= 0:
+                    writer.writerow((place.size, number, batch, every, round((spent[0] - spent[1]) / 4, 5)))
+
+
+def costs() -> None:
+    found: dict[tuple[int, int, int], list[float]] = {}
     for row in rows_of("noise_scale_cost.csv"):
-        told.setdefault((int(row["batch"]), int(row["every"])), []).append(float(row["cpu_seconds"]))
-    for (batch, every), seconds in told.items():
-        ratios = [one / other for one, other in zip(seconds, told[batch, 0], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"batch {batch:3}, every {every:2}: {median(ratios):.2f} ({spread}) times the seconds of none")
+        key = (int(row["ranks"]), int(row["batch"]), int(row["every"]))
+        found.setdefault(key, []).append(float(row["cpu_seconds"]))
+    for (ranks, batch, every), seconds in found.items():
+        ratio = median(seconds) / median(found[ranks, batch, 0])
+        print(f"{ranks} rank, batch {batch:3}, every {every:2}: {ratio:.2f} times the CPU seconds of none")
 
 
 def rows_of(name: str) -> list[dict[str, str]]:
@@ -190,6 +203,7 @@ def small_runs(task: Task, batch: int) -> Iterator[MeasuredRun]:
 
 
 def predict() -> None:
+    costs()
     figure, axes = pyplot.subplots(
         len(TASKS), SMALL, figsize=(10, 11), layout="constrained", sharex="row", sharey="row"
     )
