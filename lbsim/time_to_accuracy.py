@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lbsim.anchor import anchored
 from lbsim.catalog import SHIPPED, Folders
 from lbsim.compute import compute_times
-from lbsim.convergence import Estimate, Law, law_of
+from lbsim.convergence import MOST_EPOCHS, Estimate, Law, law_of
 from lbsim.errors import InputError, unknown
 from lbsim.memory import check_fits
 from lbsim.metrics import Prediction
@@ -20,8 +20,6 @@ from lbsim.scenario import Scenario, override
 from lbsim.training_run import Faults, TrainingRun, training_run
 from lbsim.units import TIME
 
-MOST_EPOCHS = 120.0
-"""A third more than the longest schedule of ResNet-50 in the evidence at which only the batch varied."""
 _TRIED = 7
 """Batches for each number of GPUs, the largest that fit: a smaller one is slower and saves few epochs."""
 _HALF = 0.5
@@ -74,6 +72,8 @@ class Choice:
     """Whether the batch is not between those of the recipe's evidence."""
     cost: float | None
     """Expected, reruns included."""
+    needed: Estimate | None = None
+    """Epochs to the target, with 90 %, where runs of one's own take the evidence's place."""
     on_front: bool = False
     """Whether no other choice is both quicker and cheaper."""
 
@@ -135,7 +135,13 @@ def time_to_accuracy(
     scenario: Scenario, gpus: Iterable[int], wish: Wish, recipes: Sequence[Recipe], faults: Faults | None = None
 ) -> Choices:
     """Return the quickest way to *wish* on each number of *gpus*; InputError names the nearest that is possible."""
-    searched = {recipe.name: (recipe, law_of(recipe)) for recipe in recipes}
+    return by_laws(scenario, gpus, wish, {recipe.name: (recipe, law_of(recipe)) for recipe in recipes}, faults)
+
+
+def by_laws(
+    scenario: Scenario, gpus: Iterable[int], wish: Wish, searched: Searched, faults: Faults | None = None
+) -> Choices:
+    """Return `time_to_accuracy` for recipes that come with their laws."""
     faults = faults or Faults()
     goal = _goal(wish, faults)
     _check_target(goal, searched)
@@ -188,7 +194,7 @@ def _check_target(goal: _Goal, searched: Searched) -> None:
 @lru_cache(maxsize=4096)
 def _epochs(law: Law, batch: int, goal: _Goal) -> float | None:
     epochs = law.epochs_to(batch, goal.top1, goal.share)
-    return epochs if epochs is not None and epochs <= MOST_EPOCHS else None
+    return epochs if epochs is not None and epochs <= law.most_epochs else None
 
 
 def _best(scenario: Scenario, wish: Wish, goal: _Goal, searched: Searched, *, faults: Faults) -> Choice:
@@ -273,6 +279,7 @@ def _choice(
         top1=law.top1(plan.batch, epochs),
         chance=law.share_of_runs(plan.batch, epochs, wish.target) * (1 - faults.never_arrives),
         run=run,
+        needed=law.needed(plan.batch),
         efficiency=fewest / epochs,
         beyond=law.beyond(plan.batch),
         cost=None if wish.price is None else wish.price * plan.gpus * run.mean_with_reruns,
@@ -282,7 +289,7 @@ def _choice(
 def _fewest(searched: Searched, goal: _Goal) -> float:
     """Return the fewest epochs to *goal* of any recipe, at the smallest batch that it covers."""
     every = [_epochs(law, recipe.batch_least, goal) for recipe, law in searched.values()]
-    return min(epochs for epochs in [*every, MOST_EPOCHS] if epochs is not None)
+    return min((epochs for epochs in every if epochs is not None), default=MOST_EPOCHS)
 
 
 def _chosen(choices: Sequence[Choice], wish: Wish) -> Choice:

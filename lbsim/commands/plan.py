@@ -4,7 +4,7 @@ What the command alone needs is imported where it is used: late, for start-up ti
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,11 @@ from lbsim.options import (
 from lbsim.terminal import print_json, print_table
 from lbsim.units import PRICE, TIME, Dimension
 
+if TYPE_CHECKING:
+    from lbsim.scenario import Scenario
+    from lbsim.time_to_accuracy import Choices, Wish
+    from lbsim.training_run import Faults
+
 
 def plan(
     target: Annotated[str, typer.Option(metavar="PERCENT", help="Top-1 accuracy to reach, e.g. 75%.")],
@@ -42,6 +47,14 @@ def plan(
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="One of lbsim profiles list recipes. Default: the best.")
+    ] = None,
+    noise_scale: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="Output folder of a run of the harness with --noise-scale-every, which takes the place of recipes and "
+            "their evidence; repeatable.",
+        ),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples a step, over all GPUs. Default: the best.")] = None,
     deadline: Annotated[
@@ -61,6 +74,7 @@ def plan(
     How often a node fails is the cluster's: --set cluster.node_mtbf='90 d', and so cluster.restart.
 
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
+    Of your own:  lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
     from lbsim.catalog import Folders
     from lbsim.time_to_accuracy import Wish, recipes_for, time_to_accuracy
@@ -76,8 +90,12 @@ def plan(
     )
     asked: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
     scenario = scenario_of(question_of(gpus=1, **asked, changes=changes, own=own))
-    mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
-    choices = time_to_accuracy(scenario, _counts(gpus), wish, mine, Faults(seed=seed))
+    faults = Faults(seed=seed)
+    if noise_scale:
+        choices = _from_runs(scenario, _counts(gpus), wish, noise_scale, recipe, faults)
+    else:
+        mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
+        choices = time_to_accuracy(scenario, _counts(gpus), wish, mine, faults)
     if figure is not None:
         from lbsim.plan_figure import draw
 
@@ -90,6 +108,19 @@ def plan(
         from lbsim.plan_table import of_choices as table_of_choices
 
         print_table(table_of_choices(choices))
+
+
+def _from_runs(
+    scenario: "Scenario", gpus: list[int], wish: "Wish", runs: list[Path], recipe: str | None, faults: "Faults"
+) -> "Choices":
+    """Return the choices that the user's own *runs* leave."""
+    from lbsim.noise_scale import own_recipe
+    from lbsim.time_to_accuracy import by_laws
+
+    if recipe is not None:
+        raise InputError(f"--recipe {recipe} and --noise-scale: the run is the recipe; give one of them")
+    own, law = own_recipe(runs, scenario.model, scenario.workload.samples, wish.target)
+    return by_laws(scenario, gpus, wish, {own.name: (own, law)}, faults)
 
 
 def _percent(option: str, text: str, example: str) -> float:
