@@ -61,7 +61,7 @@ def _notes(choices: Choices) -> Iterator[str]:
     best = choices.chosen
     run = best.run
     yield "*           on the time-cost front: no other row is both quicker and cheaper"
-    yield f"<-          chosen: {best.gpus:,} GPUs, {best.recipe.name},"
+    yield f"<-          chosen: {best.gpus:,} GPU{'' if best.gpus == 1 else 's'}, {best.recipe.name},"
     yield f"            which is at or above the target in {best.chance:.0%} of runs"
     yield f"epochs      the fewest after which {_aim(choices)}"
     yield f"time        {TIME.short(run.time.low, 3)} to {TIME.short(run.time.high, 3)} for 90 % of simulated runs;"
@@ -90,7 +90,8 @@ def _of_runs(recipe: MeasuredRecipe) -> Iterator[str]:
     more = len(recipe.evidence) - _RUNS_NAMED
     others = f" and {more} more" if more > 0 else ""
     scale, critical = f"{recipe.noise_scale:,.3g}", f"{recipe.critical_batch:,.3g}"
-    yield "epochs      to the target, with 90 %; time is for the middle. From yours:"
-    yield f"            {measured}{others}; noise scale {scale}, critical batch {critical};"
-    yield "            with the rate tuned at each batch: the one below is a start"
+    yield f"your runs   took {measured}{others} to the target;"
+    yield f"            noise scale {scale}, critical batch {critical}. With the rate tuned at"
+    yield "            each batch (the one below is a start), epochs to the target lie in"
+    yield "            the brackets in 90 % of cases; the time takes them for known"
     yield "top-1       at these epochs; above what your runs reached nothing is known"
