@@ -100,6 +100,8 @@ class CaseFile(Table):
     """What the source does not say and the scenario had to."""
     fitted_on_this_system: bool = False
     """Whether numbers in the profiles that the scenario uses were fitted to this system."""
+    unfitted: Changes = Field(default_factory=dict)
+    """What these numbers would be without it, from elsewhere: where a fit that leaves observations out starts."""
     scenario: dict[str, Any]
     observed: Annotated[tuple[Observed, ...], Field(min_length=1)]
 

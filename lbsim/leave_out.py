@@ -7,12 +7,13 @@ the profiles say, and :math:`x` minimises
 .. math:: \sum_i w_i \left( \frac{r_i + J_i x}{σ} \right)^2 + \sum_k \left( \frac{x_k}{s_k} \right)^2
 
 with Huber's weights :math:`w_i`, so that outliers pull little; what is left out is then predicted exactly. Observations
-whose role is ``validate`` are predicted, never fitted to.
+whose role is ``validate`` are predicted, never fitted to. Where a profile itself was fitted to a file's rows, the file
+says from where to start in its place (`lbsim.case.CaseFile.unfitted`).
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,7 @@ _ALL_REDUCE = {
     "cluster.intra_node.efficiency": 0.4,
     "cluster.inter_node.efficiency": 0.4,
     "software.library.per_step": 0.7,
+    "software.library.per_step_inside": 0.7,
     "software.library.per_collective": 0.7,
 }
 """What is fitted, and the standard deviation of what it is off by: of a logarithm, in seconds for a constant."""
@@ -53,6 +55,8 @@ _FAMILIES = {
 }
 """Classes, by how their names begin, whose observations speak of the same numbers."""
 
+_NOISES = {"all-reduce": 0.08}
+"""What a prediction leaves where it is more: of all-reduces, what links and protocols differ by from size to size."""
 _LINEARISED = {"all-reduce": 3}
 """How often the logarithms are taken for linear anew, where the fit then is: of all-reduces, quick to time."""
 
@@ -66,7 +70,10 @@ class Case:
     file: CaseFile
     observed: Observed
     scenario: Scenario
+    """With what the profiles would say without its file's system, where the file knows."""
     family: str
+    shipped: Scenario
+    """With what the profiles say."""
 
     def logarithm(self, corrections: dict[_Key, float]) -> float:
         """Return ln(predicted / observed) with these corrections."""
@@ -115,6 +122,11 @@ class _Slopes:
     def residual(self, case: Case, place: dict[_Key, float]) -> float:
         return self._made(case, None, place, lambda: case.logarithm(place))
 
+    def as_shipped(self, case: Case) -> float:
+        if not case.file.unfitted:
+            return self.residual(case, {})
+        return replace(case, scenario=case.shipped).logarithm({})
+
     def slope(self, case: Case, key: _Key, deviation: float, place: dict[_Key, float]) -> float:
         step = deviation / 4
 
@@ -142,7 +154,9 @@ def cases(place: Path = PUBLISHED_CASES) -> list[Case]:
             family = next((name for name in _FAMILIES if observed.class_.startswith(name)), None)
             if family is not None and observed.relative_to is None:
                 scenario = ask(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
-                found.append(Case(content, observed, scenario, family))
+                folders = Folders(beside=file.parent.absolute())
+                unfitted = ask(content.scenario, observed.set | content.unfitted, folders)
+                found.append(Case(content, observed, unfitted, family, scenario))
     return found
 
 
@@ -151,7 +165,8 @@ def leave_out(kind: Kind, place: Path = PUBLISHED_CASES) -> list[LeftOut]:
 
     ``system``: from the other systems, with corrections that all share; of scaling alone, because the profiles were
     fitted to the systems with fusion policies and all-reduces. ``scale``: the largest scale of a system from its
-    smaller ones. ``model``: from the system's other models, and for an all-reduce from its other sizes.
+    smaller ones; of all-reduces each number of GPUs from the others. ``model``: from the system's other models, and
+    for an all-reduce from its other sizes.
     """
     known, slopes, found = cases(place), _Slopes(), []
     for rest, unseen in _folds(kind, known):
@@ -159,7 +174,7 @@ def leave_out(kind: Kind, place: Path = PUBLISHED_CASES) -> list[LeftOut]:
         if training:
             corrections = _fit(training, slopes, shared=kind == "system")
             found += [
-                LeftOut(case, case.logarithm(corrections), slopes.residual(case, {}), len(training)) for case in unseen
+                LeftOut(case, case.logarithm(corrections), slopes.as_shipped(case), len(training)) for case in unseen
             ]
     if not found:
         raise InputError(f"--leave-out {kind}: no case in '{place}' can be predicted from the others there")
@@ -175,7 +190,10 @@ def _folds(kind: Kind, known: Sequence[Case]) -> Iterable[tuple[list[Case], list
                     yield [case for case in group if case.file.system != system], unseen
         return
     for _, group in _groups(known, lambda case: f"{case.file.system}, {case.family}"):
-        if kind == "scale":
+        if kind == "scale" and group[0].family == "all-reduce":
+            for gpus, unseen in _groups(group, lambda case: str(case.scenario.plan.gpus)):
+                yield [case for case in group if str(case.scenario.plan.gpus) != gpus], unseen
+        elif kind == "scale":
             largest = max(case.scenario.plan.gpus for case in group)
             smaller = [case for case in group if case.scenario.plan.gpus < largest]
             yield from _per_model(smaller, [case for case in group if case.scenario.plan.gpus == largest])
@@ -210,9 +228,13 @@ def _fit(training: Sequence[Case], slopes: _Slopes, *, shared: bool) -> dict[_Ke
 
     family = training[0].family
     deviations = _FAMILIES[family]
-    own = [{path: (path, "" if shared else owner(case.scenario, path)) for path in deviations} for case in training]
+    own = [
+        {path: (path, "" if shared else owner(case.scenario, path)) for path in deviations if _has(case.scenario, path)}
+        for case in training
+    ]
     keys = sorted({key for each in own for key in each.values()})
-    sigma = np.array([math.hypot(_NOISE, case.observed.relative_uncertainty) for case in training])
+    noise = _NOISES.get(family, _NOISE)
+    sigma = np.array([math.hypot(noise, case.observed.relative_uncertainty) for case in training])
     prior = np.diag([1 / deviations[path] ** 2 for path, _ in keys])
     bounds = np.array([2 * deviations[path] for path, _ in keys])
     moved = np.zeros(len(keys))
@@ -228,6 +250,11 @@ def _fit(training: Sequence[Case], slopes: _Slopes, *, shared: bool) -> dict[_Ke
             weighted = jacobian.T * (np.minimum(1.0, _HUBER / np.maximum(off, 1e-9)) / sigma**2)
             moved = np.clip(np.linalg.solve(weighted @ jacobian + prior, -weighted @ residual), -bounds, bounds)
     return dict(zip(keys, moved.tolist(), strict=True))
+
+
+def _has(scenario: Scenario, path: str) -> bool:
+    """Return whether *scenario* has a number of its own at *path*; a library may say nothing of steps inside a node."""
+    return not (path.endswith("per_step_inside") and scenario.software.library.per_step_inside is None)
 
 
 def half_width(residuals: Iterable[float], level: float = 0.9) -> float:

@@ -85,7 +85,7 @@ def of_cases(file: Path, content: CaseFile, *, calibrate_only: bool = False) -> 
         except InputError as error:
             raise InputError(f"{file}: {one.id}: {error}") from None
         where = f"{file}: {one.id}"
-        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, None, base))
+        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, one.message, base))
     return found
 
 
