@@ -111,8 +111,13 @@ class Fabric:
     @cached_property
     def protocols(self) -> tuple["Fabric", ...]:
         """The fabric as each protocol of its library uses it, the library's own first."""
-        usable = (way for way in self.library.protocols if self.intra_node.name.startswith(way.only_over))
-        return (self, *(self._by(way) for way in usable))
+        return (self, *(self._by(way) for way in self.library.protocols if self._carries(way)))
+
+    def _carries(self, way: Protocol) -> bool:
+        """Return whether the links here are such as *way* works over."""
+        across = self.gpus > self.gpus_per_node
+        barred = across and way.not_across and self.inter_node.name.endswith(way.not_across)
+        return self.intra_node.name.startswith(way.only_over) and not barred
 
     def _by(self, way: Protocol) -> "Fabric":
         costs = {name: getattr(way, name) for name in _COSTS}

@@ -55,6 +55,8 @@ class Protocol(Table):
     """As of the library."""
     only_over: str = ""
     """What the name of the link inside a node must start with for the protocol to be used."""
+    not_across: str = ""
+    """What the name of the link between nodes must not end with, if it is crossed."""
 
 
 class Library(Profile):
