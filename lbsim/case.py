@@ -54,6 +54,8 @@ class Observed(Table):
     relative_to: Changes | None = None
     """If there are any, *value* is the quantity divided by the same quantity with these further changes."""
     note: str = ""
+    unfitted: Changes = Field(default_factory=dict)
+    """As of its file, on top of that."""
 
     @model_validator(mode="after")
     def _is_positive(self) -> Self:

@@ -123,7 +123,7 @@ class _Slopes:
         return self._made(case, None, place, lambda: case.logarithm(place))
 
     def as_shipped(self, case: Case) -> float:
-        if not case.file.unfitted:
+        if case.scenario == case.shipped:
             return self.residual(case, {})
         return replace(case, scenario=case.shipped).logarithm({})
 
@@ -155,7 +155,7 @@ def cases(place: Path = PUBLISHED_CASES) -> list[Case]:
             if family is not None and observed.relative_to is None:
                 scenario = ask(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
                 folders = Folders(beside=file.parent.absolute())
-                unfitted = ask(content.scenario, observed.set | content.unfitted, folders)
+                unfitted = ask(content.scenario, observed.set | content.unfitted | observed.unfitted, folders)
                 found.append(Case(content, observed, unfitted, family, scenario))
     return found
 
