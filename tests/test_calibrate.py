@@ -161,14 +161,6 @@ def test_the_command_fits_a_real_trace_and_predict_takes_it(tmp_path):
     assert "latency 18 us" in printed.stdout
 
 
-def test_all_reduces_of_a_case_file_are_fitted_to():
-    file = CHECKOUT / "traces" / "published" / "deepbench_knl_2017.toml"
-    asked = ["calibrate", str(file), "--vary", "software.library.per_step", "--format", "json"]
-    answer = json.loads(CliRunner().invoke(app, asked).stdout)
-    assert answer["measured"][0]["observations"] == 20  # those whose role is to calibrate
-    assert answer["mean_error"] < 0.07  # libraries/mlsl says 5 %
-
-
 def test_the_shipped_calibrations_are_of_the_traces_beside_them(capsys):
     assert Calibration.load("polaris").measured[0].sha256
     assert main(["predict", "--gpus", "8", "--cluster", "dgx-h100", "--calibration", "polaris"]) == 2
@@ -205,3 +197,11 @@ def test_interrupted_it_leaves_the_profile_in_place(tmp_path, monkeypatch):
         main(["calibrate", str(POLARIS), "--cluster", "polaris", "--out", str(out)])
     assert out.read_text() == "as it was"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_all_reduces_of_a_case_file_are_fitted_to():
+    file = CHECKOUT / "traces" / "published" / "deepbench_knl_2017.toml"
+    asked = ["calibrate", str(file), "--vary", "software.library.per_step", "--format", "json"]
+    answer = json.loads(CliRunner().invoke(app, asked).stdout)
+    assert answer["measured"][0]["observations"] == 20  # those whose role is to calibrate
+    assert answer["mean_error"] < 0.07  # libraries/mlsl says 5 %
