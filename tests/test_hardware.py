@@ -175,6 +175,7 @@ def test_library_and_link_together_cost_the_latency_of_a_ring_step_that_was_meas
 )
 def test_they_cost_less_inside_a_node(library, link, low, high):
     costs = Library.load(library)
+    assert costs.per_step_inside is not None
     assert low <= costs.per_step_inside + LINKS[link].latency <= high
     assert costs.per_step_inside <= costs.per_step
 
