@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim import __version__, answer
-from lbsim.calibration import Calibration
 from lbsim.catalog import Folders
 from lbsim.commands import (
     calibrate,
@@ -46,6 +45,7 @@ from lbsim.scenario import Scenario
 from lbsim.terminal import print_error, print_json, print_table
 
 if TYPE_CHECKING:
+    from lbsim.calibration import Calibration
     from lbsim.ranks import RankRuns
 
 _HELP = """Predict how fast large-batch training runs on machines that you have not rented yet.
@@ -84,14 +84,17 @@ def lbsim(
 @app.command()
 @asking_for_a_scenario
 def predict(
-    scenario: Scenario, ranks: Ranks = None, calibration: CalibrationName = None, output: OutputFormat = Format.TABLE
+    scenario: Scenario,
+    ranks: Ranks = None,
+    calibration: CalibrationName = None,
+    own: OwnProfiles = None,
+    output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = Calibration.load(calibration) if calibration else None
-    prediction = predict_scenario(scenario, calibration=fitted)
+    prediction = predict_scenario(scenario, calibration=_calibration(calibration, Folders(own_folders(own))))
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
@@ -102,6 +105,14 @@ def predict(
         print_table(tables.of_prediction(prediction))
         if runs:
             print_table(tables.of_ranks(runs))
+
+
+def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
+    if name is None:
+        return None
+    from lbsim.calibration import Calibration
+
+    return Calibration.load(name, folders)
 
 
 def _simulate_ranks(scenario: Scenario, steps: int) -> "RankRuns":

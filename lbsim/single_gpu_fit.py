@@ -11,8 +11,6 @@ with c what the GPU computes and u its update, which no speed changes. Both are 
 until it stays. What is left out is predicted with the law itself.
 Each parameter has a prior around where it starts, residuals count by a loss that is linear in the end, so that
 outliers pull little, and rates whose role is ``validate`` are never fitted to.
-
-numpy is imported late, for start-up time alone.
 """
 
 import math
@@ -20,7 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lbsim.case import case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, Folders
@@ -29,11 +29,7 @@ from lbsim.hardware import Speed
 from lbsim.question import ask
 from lbsim.scenario import Scenario
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float64]
+Vector = NDArray[np.float64]
 
 NOISE = 0.06
 """Spread of the logarithm of a rate between runs of one framework by others, about."""
@@ -203,8 +199,6 @@ class Fit:
         return values if self._here.near(values) else self._solved(rest, self._around(values), values)
 
     def _around(self, values: Values) -> "_Around":
-        import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
         count, law = len(self.data), self.names[: self._of_law]
         parts = np.array([rate.parts(values) for rate in self.data])
         slopes = np.zeros((self._of_law, count, 2))
@@ -222,8 +216,6 @@ class Fit:
 
         Weighted least squares, again and again: each weight is what the loss makes of the residual before.
         """
-        import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
         own, spreads, most = around.of(list(train)), np.array(self.spreads), self._most()
         values = np.minimum([start.get(name, 0.0) for name in self.names], most)
         for _ in range(_MOST_STEPS):
@@ -238,10 +230,8 @@ class Fit:
                 break
         return dict(zip(self.names, values.tolist(), strict=True))
 
-    def _most(self) -> "Vector":
+    def _most(self) -> Vector:
         """Return the highest value of each parameter: efficiencies have one."""
-        import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
         most = np.full(len(self.names), np.inf)
         for column, name in enumerate(KERNEL_PRIORS):
             if name.endswith("_efficiency"):
@@ -249,10 +239,8 @@ class Fit:
         return most
 
 
-def _step(curvature: "Vector", downhill: "Vector", highest: "NDArray[np.bool_]") -> "Vector":
+def _step(curvature: Vector, downhill: Vector, highest: NDArray[np.bool_]) -> Vector:
     """Return the step to the least of a quadratic form; what is the *highest* that it may be does not rise."""
-    import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
     free = ~(highest & (downhill > 0))
     step = np.zeros(len(downhill))
     step[free] = np.linalg.solve(curvature[np.ix_(free, free)], downhill[free])
@@ -263,15 +251,15 @@ def _step(curvature: "Vector", downhill: "Vector", highest: "NDArray[np.bool_]")
 class _Around:
     """The law of some rates around one point."""
 
-    at: "Vector"
+    at: Vector
     """The law's parameters there: the kernels' first, then each software's time a kernel."""
-    parts: "Vector"
+    parts: Vector
     """Of each rate: seconds of compute before any speed, and of the update."""
-    slopes: "Vector"
+    slopes: Vector
     """Of each parameter and rate: what both change by."""
-    speeds: "Vector"
+    speeds: Vector
     """1 for each speed that a rate has."""
-    observed: "Vector"
+    observed: Vector
 
     def of(self, which: Sequence[int]) -> "_Around":
         return _Around(self.at, self.parts[which], self.slopes[:, which], self.speeds[which], self.observed[which])
@@ -281,17 +269,13 @@ class _Around:
         there = (values[f"kernels {name}"] for name in KERNEL_PRIORS)
         return all(abs(value - here) < _NEAR for value, here in zip(there, self.at, strict=False))
 
-    def errors(self, values: "Vector") -> "Vector":
+    def errors(self, values: Vector) -> Vector:
         """Return ln(predicted / observed) of each rate."""
-        import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
         _, _, compute, update = self._times(values)
         return np.asarray(np.log((compute + update) / self.observed))
 
-    def slopes_of_errors(self, values: "Vector") -> "Vector":
+    def slopes_of_errors(self, values: Vector) -> Vector:
         """Return what each rate's error changes by with each parameter."""
-        import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
         grown, longer, compute, update = self._times(values)
         factor, whole = compute / longer, compute + update
         moved = np.exp(values[len(KERNEL_PRIORS) : len(self.at)] - self.at[len(KERNEL_PRIORS) :])[:, None]
@@ -299,10 +283,8 @@ class _Around:
         by_time = moved * (factor * self.slopes[len(KERNEL_PRIORS) :, :, 0] + self.slopes[len(KERNEL_PRIORS) :, :, 1])
         return np.hstack([(np.vstack([by_kernels, by_time]) / whole).T, -(compute / whole)[:, None] * self.speeds])
 
-    def _times(self, values: "Vector") -> "tuple[Vector, Vector, Vector, Vector]":
+    def _times(self, values: Vector) -> tuple[Vector, Vector, Vector, Vector]:
         """Return how compute grows with the kernels' parameters, compute before them and speeds, and both parts."""
-        import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-
         count = len(KERNEL_PRIORS)
         moved = values[: len(self.at)] - self.at
         before, update = np.where(self.parts > 0, self.parts, 1e-30).T

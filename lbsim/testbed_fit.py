@@ -3,8 +3,6 @@
 Of what `reports/testbed/measure.py` measured, all-reduces by Gloo's ring and steps by two plans are fitted, at two of
 the three rates: the share of the links' rate, the latency of a ring's step, what a collective costs and what a step
 costs. Predictions are lbsim's own: its collectives, fusion and simulation, on the testbed as a cluster.
-
-scipy and numpy are imported late, for start-up time alone.
 """
 
 import math
@@ -12,8 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+import numpy as np
+
+from lbsim import robust_fit
 from lbsim.all_reduce import hierarchical, ring, two_level
 from lbsim.collective import Collective, Fabric, closed_form
 from lbsim.compute import ComputeTimes, GradientTensor
@@ -21,14 +22,12 @@ from lbsim.errors import InputError
 from lbsim.fusion import fuse
 from lbsim.hardware import Link
 from lbsim.plan import Plan
+from lbsim.priors import Prior
+from lbsim.robust_fit import Vector
 from lbsim.simulate import Step, Transfer, simulate
 from lbsim.software import Library
 from lbsim.testbed import FRAME, PAYLOAD
 from lbsim.trace import Observation, RankTimeline, Setting, Trace, read_trace, timelines_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 FITTED_HOSTS, LEFT_OUT_RATE = (2, 4), 10e6
 """Bytes a second: 80 Mb/s."""
@@ -39,6 +38,8 @@ PRIORS = {"efficiency": 0.99, "latency": 5e-4, "collective": 5e-4, "step": 2e-3}
 """Where the fit starts, and what it is drawn to, weakly; seconds but the first."""
 _COMPUTE = "compute.json"
 _WARM_UP = 2
+_WIDTH, _REACH, _STEP = math.log(10), 2.0, 1e-3
+"""Of a prior in the logarithm, how many of them it is looked for within, and the step of a derivative."""
 _NOISE = 0.02
 """Spread of the logarithm of a median, about."""
 _SOURCE = "lbsim testbed"
@@ -201,15 +202,31 @@ class Model:
         return Fabric(row.hosts, hosts_per_node, link, link, hosts_per_node, library, 2)
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """The logarithms of what a kind of model predicts for *rows*, as a function of its values."""
+
+    rows: Sequence[Measured]
+    computed: tuple[ComputeTimes, ...]
+    kind: type[Model]
+
+    def logarithms(self, places: Vector) -> Vector:
+        model = self.kind.of(self.computed, places.tolist())
+        return np.array([math.log(model.seconds(row)) for row in self.rows])
+
+    def derivatives(self, places: Vector) -> Vector:
+        here = self.logarithms(places)
+        moved = (places - _STEP * unit for unit in np.eye(len(places)))  # down, for an efficiency may be at its highest
+        return np.column_stack([(here - self.logarithms(there)) / _STEP for there in moved])
+
+
 def fit(rows: Sequence[Measured], computed: tuple[ComputeTimes, ...], kind: type[Model] = Model) -> Model:
     """Return the model that fits *rows*, robustly and in log space, its values drawn to their priors."""
-    import numpy as np  # noqa: PLC0415 - late, for start-up time alone
-    from scipy.optimize import least_squares  # noqa: PLC0415 - likewise
-
-    def residuals(values: "NDArray[np.float64]") -> "NDArray[np.float64]":
-        model = kind.of(computed, values.tolist())
-        errors = np.array([math.log(model.seconds(row) / row.seconds) for row in rows])
-        return np.concatenate([errors / _NOISE, values / math.log(10)])
-
-    found = least_squares(residuals, np.zeros(len(PRIORS)), loss="soft_l1", diff_step=[1e-3])
-    return kind.of(computed, found.x.tolist())
+    wide = _REACH * _WIDTH
+    priors = [
+        Prior("log", 0.0, _WIDTH, -wide, -math.log(start) if name == "efficiency" else wide)
+        for name, start in PRIORS.items()
+    ]
+    observed = np.log([row.seconds for row in rows])
+    found = robust_fit.fit(_Problem(rows, computed, kind), observed, np.full(len(rows), _NOISE), priors)
+    return kind.of(computed, found.places.tolist())

@@ -14,7 +14,7 @@ from lbsim.memory import check_fits
 from lbsim.question import ask
 from lbsim.scenario import Scenario
 from lbsim.steps import VALUES, Steps
-from lbsim.timing import Timing, time_all_reduce
+from lbsim.timing import ALONE
 from lbsim.units import Dimension
 
 _LEVEL = 0.9
@@ -190,14 +190,9 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
 
 
 def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions) -> _Predicted:
-    if observed.message is not None:
-        return _of_all_reduce(time_all_reduce(scenario, observed.message), observed.quantity)
-    return predictions.of(scenario, observed.quantity)
-
-
-def _of_all_reduce(timing: Timing, quantity: str) -> _Predicted:
-    value = timing.time if quantity == "all_reduce_time" else timing.bus_bandwidth
-    width = math.exp(residuals().all_reduce)
+    if observed.message is None:
+        return predictions.of(scenario, observed.quantity)
+    value, width = ALONE[observed.quantity](scenario, observed.message), math.exp(residuals().all_reduce)
     return _Predicted(value, value / width, value * width)
 
 

@@ -13,7 +13,8 @@ import pytest
 from lbsim import Scenario, override, predict
 from lbsim.case import read_case_file
 from lbsim.cli import main
-from lbsim.leave_out import Case, LeftOut, leave_out
+from lbsim.folds import Case
+from lbsim.leave_out import LeftOut, leave_out
 from lbsim.single_gpu_fit import rates
 from lbsim.single_gpu_left_out import Unseen
 from lbsim.steps import Steps
@@ -162,7 +163,7 @@ def test_an_order_is_wrong_if_the_slower_is_predicted_to_be_the_faster(cases):
 
     def took(seconds, off):
         observed = content.observed[0].model_copy(update={"value": f"{seconds} s"})
-        return LeftOut(Case(content, observed, scenario, "fusion policies"), math.log(off), 0.0, 1)
+        return LeftOut(Case(content, observed, scenario, "fusion policies", scenario), math.log(off), 0.0, 1)
 
     assert list(ordered([took(1.0, 1.0), took(1.1, 1.0)])) == [True]
     assert list(ordered([took(1.0, 1.0), took(1.1, 0.9)])) == [False]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lbsim.leave_out import KINDS
+from lbsim.folds import KINDS
 from lbsim.targets import _own_traces, _seeds, _several, _single_gpu, _testbed
 from lbsim.targets._line import TARGETS, Line
 from lbsim.targets._place import Place

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lbsim.calibrate import Observation, fit
+from lbsim.calibrate import fit
 from lbsim.catalog import SHIPPED
+from lbsim.fit_problem import Observation
 from lbsim.observations import find
 from lbsim.steps import Steps
 from lbsim.targets._line import OWN_TRACES, Line

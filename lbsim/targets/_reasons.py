@@ -26,8 +26,8 @@ _REASONS = {
     SCALING: "what input and framework cost several GPUs differs by source, and no source's rates tell another's",
     SINGLE_GPU: "frameworks differ by what they fuse and how they lay tensors out, more in mixed precision than in "
     "fp32, and no source states it; AlexNet and VGG are furthest from what the other networks tell",
-    ALL_REDUCES: "more ranks cross another part of the machine, which fewer never use, and libraries change protocol "
-    "with the message's size, which one latency and one bandwidth do not",
+    ALL_REDUCES: "other numbers of ranks cross other parts of the machine, and libraries change protocol with the "
+    "message's size, which the measurements of one machine do not tell apart",
     OWN_TRACES: "AlexNet alone has local response normalization, a fifth of its step on a processor, so that no other "
     "model tells what it costs; at a batch of 1 the gradients of full layers take longer than their bytes do",
     TESTBED: "two processors do the work of all hosts: 16 of them, and small messages, wait for processors and not "

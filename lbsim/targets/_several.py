@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import combinations
 
 from lbsim.errors import InputError
-from lbsim.leave_out import COVERAGE, TARGETS, Kind, LeftOut, Summary, leave_out, summaries
+from lbsim.folds import Kind
+from lbsim.leave_out import COVERAGE, TARGETS, LeftOut, Summary, leave_out, summaries
 from lbsim.targets._line import ALL_REDUCES, HKB, INTERVALS, SCALING, Line
 from lbsim.targets._place import Place
 
@@ -20,10 +21,11 @@ _LINES: dict[tuple[Kind, str], Line] = {
     ("system", "scaling, fp32 across nodes"): Line(SCALING, "fp32 across nodes"),
     ("system", "scaling, mixed in a node"): Line(SCALING, "AMP in a node"),
     ("system", "scaling, mixed across nodes"): Line(SCALING, "AMP across nodes"),
-    ("scale", _ALL_REDUCE): Line(ALL_REDUCES, "most ranks left out"),
+    ("scale", _ALL_REDUCE): Line(ALL_REDUCES, "each rank count left out"),
     ("model", _ALL_REDUCE): Line(ALL_REDUCES, "each size left out"),
 }
 _WHAT: dict[Kind, str] = {"system": "source", "scale": "scale", "model": "model"}
+_WHAT_OF_ALL_REDUCES: dict[Kind, str] = _WHAT | {"scale": "rank count", "model": "size"}
 
 
 def lines(kind: Kind, place: Place) -> Iterator[Line]:
@@ -83,6 +85,6 @@ def ordered(results: Iterable[LeftOut]) -> Iterator[bool]:
 
 
 def _coverage(kind: Kind, class_: str, summary: Summary) -> Line:
-    what = "size" if kind == "model" and class_ == _ALL_REDUCE else _WHAT[kind]
+    what = _WHAT_OF_ALL_REDUCES[kind] if class_ == _ALL_REDUCE else _WHAT[kind]
     line = Line(INTERVALS, f"{class_.replace('mixed', 'AMP')}, {what} left out", share_aim=COVERAGE)
     return replace(line, rows=summary.count, share=summary.coverage)
