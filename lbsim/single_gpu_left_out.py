@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lbsim.anchor import at_other_batch
-from lbsim.single_gpu_fit import Fit, Rate, Values
+from lbsim.single_gpu_fit import Fit
+from lbsim.single_gpu_rates import Rate, Values
 
 GROUPS: dict[str, Callable[[Rate], str]] = {
     "row": lambda rate: f"{rate.system} {rate.id} {rate.quantity}",

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from lbsim.anchor import at_other_batch
-from lbsim.single_gpu_fit import KERNEL_PRIORS, Fit, rates
+from lbsim.single_gpu_fit import Fit
 from lbsim.single_gpu_left_out import anchored_error, folds, from_another_model, left_out
+from lbsim.single_gpu_rates import KERNEL_PRIORS, rates
 
 HEAD = """
 source = "a paper"

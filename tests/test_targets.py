@@ -15,8 +15,8 @@ from lbsim.case import read_case_file
 from lbsim.cli import main
 from lbsim.folds import Case
 from lbsim.leave_out import LeftOut, leave_out
-from lbsim.single_gpu_fit import rates
 from lbsim.single_gpu_left_out import Unseen
+from lbsim.single_gpu_rates import rates
 from lbsim.steps import Steps
 from lbsim.targets import TARGETS, Line, Place, _testbed, reason
 from lbsim.targets._line import OWN_TRACES

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lbsim.leave_out import COVERAGE, half_width
-from lbsim.single_gpu_fit import Fit, rates
+from lbsim.single_gpu_fit import Fit
 from lbsim.single_gpu_left_out import Unseen, folds, from_another_model, left_out
+from lbsim.single_gpu_rates import rates
 from lbsim.targets._line import INTERVALS, SINGLE_GPU, Line
 from lbsim.targets._place import Place
 

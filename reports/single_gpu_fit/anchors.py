@@ -16,7 +16,7 @@ from fit import summary
 
 from lbsim.compute import compute_times
 from lbsim.hardware import Speed
-from lbsim.single_gpu_fit import Rate, kernel_time, rates
+from lbsim.single_gpu_rates import Rate, kernel_time, rates
 
 
 def times(row: Rate) -> tuple[float, float]:

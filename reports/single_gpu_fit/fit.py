@@ -4,9 +4,9 @@
     python reports/single_gpu_fit/fit.py --leave-out source    and what it makes of a source it has not seen
     python reports/single_gpu_fit/fit.py --write               and write the values into hardware_profiles
 
-What is fitted, and how, says `lbsim/single_gpu_fit.py`: the efficiencies of the mathematics library
-(`hardware_profiles/kernels/cudnn.toml`), the time a kernel of each software, and how fast each architecture, card and
-software is compared with the law. Rates whose role is ``validate`` are not used.
+What is fitted, and how, say `lbsim/single_gpu_rates.py` and `single_gpu_fit.py`: the efficiencies of the mathematics
+library (`hardware_profiles/kernels/cudnn.toml`), the time a kernel of each software, and how fast each architecture,
+card and software is compared with the law. Rates whose role is ``validate`` are not used.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from lbsim.compute import compute_times
 from lbsim.hardware import Accelerator
 from lbsim.question import ask
 from lbsim.scenario import Anchor
-from lbsim.single_gpu_fit import Fit, Values, kernel_time, kernels, rates
+from lbsim.single_gpu_fit import Fit
 from lbsim.single_gpu_left_out import GROUPS, Unseen, folds, from_another_model, left_out
+from lbsim.single_gpu_rates import Values, kernel_time, kernels, rates
 
 HERE = Path(__file__).parent
 KERNELS = "cudnn"
