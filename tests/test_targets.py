@@ -173,8 +173,8 @@ def test_an_order_is_wrong_if_the_slower_is_predicted_to_be_the_faster(cases):
 def test_an_interval_is_from_other_sources_alone(cases):
     one, two = (next(rate for rate in rates("calibrate", cases) if rate.system == name) for name in ("one", "two"))
     unseen = [Unseen(one, 0.01 * place) for place in range(9)] + [Unseen(two, 0.1)] * 9
-    assert list(insides_of(unseen)) == [True] * 9 + [False] * 9
-    assert list(insides_of(unseen[1:])) == [True] * 8  # eight cannot say what nine of ten are less than
+    assert list(insides_of("source", unseen)) == [True] * 9 + [False] * 9
+    assert list(insides_of("source", unseen[1:])) == [True] * 8  # eight cannot say what nine of ten are less than
 
 
 def test_the_json_the_table_and_the_csv_say_the_same(cases, asked, capsys):
