@@ -44,10 +44,6 @@ class DdpEngine:
 
     It takes options that it has a word for: a fusion threshold (``bucket_cap_mb``; its first buffer is of 1 MiB at
     most) or one buffer, overlapped, by the backend's own all-reduce. A parameter without a gradient is an error there.
-
-    Known fault: once DistributedDataParallel has been made, with a hook or without, torch 2.13 keeps the process group
-    after `destroy_process_group`, and Gloo's threads still run while Python ends. We think that this is why a rank then
-    aborted in 1 run of 12, after all its work. The harness's commands end at once, without tearing Python down.
     """
 
     note = "DistributedDataParallel: its first bucket holds at most 1 MiB; half precision is divided after the cast"

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
+import torch.distributed.nn.functional  # before there is a group, which its functions would keep as a default
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous

@@ -150,7 +150,7 @@ def test_ranks_that_replay_send_what_was_planned_when_it_was_ready(tmp_path):
         assert second.received <= timeline.marks["all_reduce"] <= timeline.marks["step"]
 
 
-@pytest.mark.parametrize("engine", ["lbsim", pytest.param("ddp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["lbsim", "ddp"])
 def test_scaling_records_every_gradient_and_buffer_of_every_rank(tmp_path, engine):
     out = tmp_path / "scaling.json"
     words = ["scaling", *SMALL, "--engine", engine, "--steps", "3", "--batch-per-gpu", "2"]
