@@ -66,10 +66,18 @@ class DdpEngine:
         if self.recorder:
             self.recorder.begin(self._shipments)
 
-    def finish_step(self) -> None:
+    def finish_step(self) -> bool:
         """Return at once: backward returned with the means."""
         if self.recorder:
             self.recorder.mark("all_reduce")
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: DistributedDataParallel cannot be told its buckets."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Take the hooks off and let go of the module, which holds the process group."""

@@ -72,10 +72,11 @@ class _Run:
         self.optimizer = optimizers.build(options, self.masters.named)
         communication = together(lambda: options_of(options.engine, options.communication))
         self.forward, self.engine = attach(options.engine, self.model, communication, ranks.size)
-        self.step = self._restored()
-        self.journal = together(self._journal)
+        self.replanned = False
         self.epoch_sums = torch.zeros(2, dtype=torch.float64)
         self.epoch_steps, self.epoch_start = 0, time.monotonic()
+        self.step = self._restored()
+        self.journal = together(self._journal)
         self.accuracy: float | None = None
         self._order = (-1, torch.empty(0))
 
@@ -89,7 +90,8 @@ class _Run:
             at_end = self.step == self.last_step
             if self.step % self.steps_per_epoch == 0 or at_end:
                 self._end_epoch(presence)
-            if at_end or stopping or self.step % self.options.checkpoint_every == 0:
+            # a plan by measured times is saved before anything travels by it: no step is ever done again by another
+            if at_end or stopping or self.replanned or self.step % self.options.checkpoint_every == 0:
                 self._save()
             progress(self.step, self.last_step, f"loss {loss:.4f}")
             if stopping and not at_end:
@@ -148,7 +150,7 @@ class _Run:
         masters.scaled(loss).backward()
         presence.moved(step, _COMMUNICATING, "communicating")
         with _blaming(presence):
-            self.engine.finish_step()
+            self.replanned = self.engine.finish_step()
         presence.moved(step, _UPDATING, "updating")
         taken = self._update(watched=watched)
         with _blaming(presence):
@@ -245,6 +247,7 @@ class _Run:
                 "model": self.model.state_dict(),
                 "masters": self.masters.state(),
                 "optimizer": self.optimizer.state_dict(),
+                "engine": self.engine.state(),
                 "epoch": [self.epoch_sums.tolist(), self.epoch_steps],
             }
             checkpoint.write(self.options.output, self.step, state)
@@ -258,6 +261,9 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.masters.restore(state["masters"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.engine.restore(state["engine"])
+        sums, self.epoch_steps = state["epoch"]
+        self.epoch_sums += torch.tensor(sums, dtype=torch.float64)
         self.tell(f"going on after step {state['step']}")
         return int(state["step"])
 

@@ -3,6 +3,7 @@
 import os
 import time
 
+import torch
 from torch import nn
 
 
@@ -46,6 +47,37 @@ class Overflows(Slow):
         self.steps += self.training
         scores = super().forward(images)
         return scores + (scores - scores.detach()) * 1e6 if self.steps == 3 else scores
+
+
+class _Pause(torch.autograd.Function):
+    """Nothing, but for the seconds in PAUSE that its backward takes."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_, gradient):
+        time.sleep(float(os.environ["PAUSE"]))
+        return gradient
+
+
+class Paced(nn.Module):
+    """Gradients come one layer after the other, PAUSE seconds apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(64, 48), nn.Linear(48, 32), nn.Linear(32, 10)])
+
+    def forward(self, images):
+        signal = images.flatten(1)
+        for layer in self.layers:
+            signal = layer(_Pause.apply(torch.relu(signal)))
+        return signal
+
+
+def paced():
+    return Paced()
 
 
 def slow():
