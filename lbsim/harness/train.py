@@ -23,6 +23,7 @@ from lbsim.harness.options import TrainOptions
 from lbsim.harness.precision import Masters
 from lbsim.harness.presence import Presence
 from lbsim.harness.ranks import Ranks, from_first, together
+from lbsim.harness.reading import Reader
 from lbsim.harness.watch import Activation, Layers
 
 Tell = Callable[[str], None]
@@ -64,6 +65,8 @@ class _Run:
         self.tell = tell if ranks.first else lambda _: None
         self.batch = options.batch_per_gpu * ranks.size
         self.data, self.model, self.activation = together(self._prepare)
+        self.reader = Reader(self.data.shape)
+        ranks.require_same({"data": str(self.data)}, "give every rank the same files")
         self._same_weights()
         self.steps_per_epoch = len(self.data.training) // self.batch
         planned = max(1, round(options.epochs * self.steps_per_epoch))
@@ -119,7 +122,7 @@ class _Run:
             )
         torch.manual_seed(options.seed)
         model = models.named(options.model, data.shape, data.classes).to(device)
-        models.require_input(model, data.shape, data.classes)
+        models.require_input(model, data.shape, data.classes, options.batch_per_gpu)
         if device.type == "cuda" and len(data.shape) == 3:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch_norm.keep_last_batch(model)
@@ -170,7 +173,7 @@ class _Run:
             self._order = (epoch, data_sets.order(len(self.data.training), options.seed, epoch))
         indices = data_sets.part(self._order[1], within, self.batch, ranks.rank, ranks.size)
         torch.manual_seed((options.seed * 1_000_003 + step) * ranks.size + ranks.rank)
-        return self._on_device(*self.data.training.batch(indices, seed=options.seed * 1_000_003 + epoch))
+        return self._on_device(*self.reader.batch(self.data.training, indices, seed=options.seed * 1_000_003 + epoch))
 
     def _on_device(self, samples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         samples = precision.inputs_in(self.masters.dtype, samples.to(self.ranks.device, non_blocking=True))
@@ -201,8 +204,10 @@ class _Run:
     ) -> tuple[float, float, bool]:
         """Return loss and accuracy over all ranks, and whether any rank was asked to stop."""
         correct = (scores.detach().argmax(1) == labels).double().mean()
-        sums = torch.stack([loss.double(), correct, torch.full_like(correct, float(asked_to_stop))])
-        mean, accuracy, stops = self.ranks.sum(sums).tolist()
+        flags = correct.new_tensor([float(asked_to_stop), self.reader.failed])
+        sums = torch.cat([torch.stack([loss.double(), correct]), flags])
+        mean, accuracy, stops, failures = self.ranks.sum(sums).tolist()
+        self.reader.stop_if(failures)
         return mean / self.ranks.size, accuracy / self.ranks.size, stops > 0
 
     def _end_epoch(self, presence: Presence) -> None:
@@ -225,18 +230,20 @@ class _Run:
         """Return mean loss and accuracy over the validation set, of which each rank takes a part."""
         batch_norm.average(self.model, self.ranks)
         self.model.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.ranks.device)
-        mine = torch.arange(self.ranks.rank, len(self.data.validation), self.ranks.size)
-        for indices in mine.split(self.options.batch_per_gpu):
+        sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
+        mine = torch.arange(len(self.data.validation))[self.ranks.rank :: self.ranks.size]
+        for indices in mine.split(self.options.batch_per_gpu) if len(mine) else ():
             presence.moved(self.step, _COMPUTING, "validating")
-            samples, labels = self._on_device(*self.data.validation.batch(indices, seed=0))
+            samples, labels = self._on_device(*self.reader.batch(self.data.validation, indices, seed=0))
             scores = self.model(samples).float()
             sums[0] += cross_entropy(scores, labels, reduction="sum")
             sums[1] += (scores.argmax(1) == labels).sum()
             sums[2] += len(labels)
         self.model.train()
         presence.moved(self.step, _COMMUNICATING, "validating")
-        loss, correct, count = self.ranks.sum(sums).tolist()
+        sums[3] = self.reader.failed
+        loss, correct, count, failures = self.ranks.sum(sums).tolist()
+        self.reader.stop_if(failures)
         return loss / count, correct / count
 
     def _save(self) -> None:

@@ -80,6 +80,11 @@ def paced():
     return Paced()
 
 
+def colours():
+    """Tells three colours apart, without batch norm, so that n processes compute what one does."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
 def slow():
     return Slow()
 
