@@ -32,6 +32,7 @@ from lbsim.errors import InputError
 from lbsim.options import (
     CalibrationName,
     Format,
+    Level,
     OutputFormat,
     OwnProfiles,
     Ranks,
@@ -84,14 +85,18 @@ def lbsim(
 @app.command()
 @asking_for_a_scenario
 def predict(
-    scenario: Scenario, ranks: Ranks = None, calibration: CalibrationName = None, output: OutputFormat = Format.TABLE
+    scenario: Scenario,
+    ranks: Ranks = None,
+    calibration: CalibrationName = None,
+    level: Level = 0.9,
+    output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
     fitted = Calibration.load(calibration) if calibration else None
-    prediction = predict_scenario(scenario, calibration=fitted)
+    prediction = predict_scenario(scenario, level, fitted)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
@@ -146,11 +151,14 @@ def list_profiles(
         typer.Argument(autocompletion=completing(all_kinds), help="E.g. clusters, accelerators, models."),
     ] = "",
     own: OwnProfiles = None,
+    calibrated: Annotated[  # noqa: FBT002
+        bool, typer.Option("--calibrated", help="Say what of each was fitted, on what, and the error that remained.")
+    ] = False,
 ) -> None:
     """List what there is to choose from, with a line of description each."""
     from lbsim import inventory, tables
 
-    print_table(tables.of_entries(inventory.entries(kind, Folders(own_folders(own)))))
+    print_table(tables.of_entries(inventory.entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
 
 
 @profiles.command("show")

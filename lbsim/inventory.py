@@ -1,7 +1,7 @@
 """What there is to choose from, shipped or the user's own: as a list, as TOML, and checked."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ _MODULES = {"models": "workloads", "all-reduce": "all_reduce"}
 """Kinds that are not profiles but Python files, by the package that they stand in."""
 
 KINDS = (*sorted(_CLASSES), *_MODULES)
+CALIBRATED = ("accelerators", "clusters", "kernels", "libraries", "links", "software")
+"""Kinds of which something can be fitted."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,19 @@ class Entry:
     description: str
 
 
-def entries(kind: str = "", folders: Folders = SHIPPED) -> Iterator[Entry]:
-    """Yield all that there is of *kind*, or of every kind; an invalid profile's description is its fault."""
+def entries(kind: str = "", folders: Folders = SHIPPED, *, calibrated: bool = False) -> Iterator[Entry]:
+    """Yield all that there is of *kind*, or of every kind; an invalid profile's description is its fault.
+
+    *calibrated* describes instead what was fitted, of the kinds of which something can be.
+    """
     if kind and kind not in KINDS:
         raise unknown(kind, "the kinds of profile", KINDS)
-    for one in [kind] if kind else KINDS:
+    if calibrated and kind and kind not in CALIBRATED:
+        raise unknown(kind, "the kinds of which something can be calibrated", CALIBRATED)
+    describing = calibration if calibrated else describe
+    for one in [kind] if kind else CALIBRATED if calibrated else KINDS:
         for name in names(one, folders):
-            yield Entry(one, name, _described(one, name, folders))
+            yield Entry(one, name, _described(one, name, folders, describing))
 
 
 def names(kind: str, folders: Folders = SHIPPED) -> list[str]:
@@ -106,7 +114,7 @@ def _kind_of(file: Path, table: Mapping[str, Any]) -> str:
     return best
 
 
-def _described(kind: str, name: str, folders: Folders) -> str:
+def _described(kind: str, name: str, folders: Folders, describing: Callable[[Profile], str]) -> str:
     try:
         if kind == "models":
             model = workload(name)
@@ -115,7 +123,7 @@ def _described(kind: str, name: str, folders: Folders) -> str:
             )
         if kind == "all-reduce":
             return _first_sentence(name)
-        return describe(_CLASSES[kind].load(name, folders))
+        return describing(_CLASSES[kind].load(name, folders))
     except InputError as error:
         return f"not valid: {error}"
 
@@ -145,6 +153,16 @@ def describe(profile: Profile) -> str:  # noqa: PLR0911 - one for each kind
             return f"{of}, fitted to {profile.observations} observations, mean error {profile.mean_error:.1%}"
         case _:
             return profile.best if isinstance(profile, Recipe) else profile.source
+
+
+def calibration(profile: Profile) -> str:
+    """Return what of *profile* was fitted, on what, and the error that remained; of a cluster, what of its parts."""
+    if isinstance(profile, Cluster):
+        parts = {"in a node": profile.intra_node, "between nodes": profile.inter_node}
+        told = [f"{profile.accelerator.name}: {calibration(profile.accelerator)}"]
+        told += [f"{where}, {link.name}: {calibration(link)}" for where, link in parts.items()]
+        return ". ".join([profile.calibrated] if profile.calibrated else told)
+    return profile.calibrated or "not said"
 
 
 def _first_sentence(all_reduce: str) -> str:
