@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lbsim import Scenario, override, predict
 from lbsim.cli import main
-from lbsim.interval import interval, residuals
+from lbsim.interval import Measured, interval, residuals
 from lbsim.profile import Profile
 from lbsim.residuals import Residuals
 from lbsim.validate import validate
@@ -175,3 +175,32 @@ def test_a_level_can_be_asked_for(capsys):
     assert answers[0]["step_time"]["high"] < answers[1]["step_time"]["high"]
     assert main([*asked, "--level", "1.5"]) == 2
     assert "--level" in capsys.readouterr().err
+
+
+def calibrated(*paths, noise=0.03, gpus=1024):
+    """Return the width of a step of an unknown software where these values were measured."""
+    measured = Measured({}, frozenset(paths), noise)
+    return width(interval(scenario(gpus), {"step_time": 1.0}, 0.9, measured).ranges["step_time"])
+
+
+def test_a_measured_speed_narrows_what_an_unknown_software_leaves_open():
+    assert calibrated("software.speed.vector") < calibrated()
+    assert calibrated("software.speed.tensor") == calibrated()  # of other cores
+    assert calibrated("cluster.inter_node.latency") == calibrated()
+
+
+def test_steps_measured_on_several_gpus_narrow_how_they_scale():
+    speed = "software.speed.vector"
+    assert calibrated(speed, "software.overlap_slowdown") < calibrated(speed)
+    assert calibrated(speed, "software.straggler_spread") < calibrated(speed, "software.overlap_slowdown")
+
+
+def test_what_a_calibration_did_not_explain_is_not_surer_than_its_noise():
+    assert calibrated("software.speed.vector", noise=0.5) > calibrated("software.speed.vector")
+    assert calibrated("software.speed.vector", noise=0.5, gpus=1) >= math.exp(2 * 0.5 * 1.64)
+
+
+def test_it_says_that_it_is_calibrated():
+    measured = Measured({}, frozenset({"software.speed.vector"}), 0.03)
+    assert "calibrated on this system" in interval(scenario(), {"step_time": 1.0}, 0.9, measured).reason
+    assert "no rate of chainer-2017" in interval(scenario(), {"step_time": 1.0}, 0.9).reason
