@@ -1,7 +1,8 @@
 r"""What a fit to measurements found: values by dotted path, how sure each is, and what they were fitted to.
 
 A value lives on a line without ends, on which the fit moves and its covariance is told: the logarithm of a time or a
-factor, :math:`\ln (e / (1 - e))` of an efficiency. Needs no scipy: `lbsim.calibrate` makes what is read here.
+factor, :math:`\ln (e / (1 - e))` of an efficiency, itself of what is added. Needs no scipy nor numpy: `lbsim.calibrate`
+makes what is read here.
 """
 
 import math
@@ -16,7 +17,7 @@ from lbsim.profile import Profile, Table, Text
 from lbsim.scenario import Scenario, override
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, SAMPLE_RATE, TIME, Exponent, Factor
 
-Line = Literal["log", "logit"]
+Line = Literal["log", "logit", "linear"]
 _SAME = 1e-9
 """Relative difference of numbers that were written and read again."""
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -60,7 +61,7 @@ class Fitted(Table):
 
     def moved(self, distance: float) -> float:
         """Return the value, in SI, that is *distance* from the fitted one on its line."""
-        return on(coordinate(si(self.value), self.line) + distance, self.line)
+        return moved(si(self.value), distance, self.line)
 
 
 class Source(Table):
@@ -138,14 +139,27 @@ class Calibration(Profile):
 
 def coordinate(value: float, line: Line) -> float:
     """Return where *value* is on its line."""
+    if line == "linear":
+        return value
     return math.log(value) if line == "log" else math.log(value / (1 - value))
 
 
 def on(place: float, line: Line) -> float:
     """Return the value at *place* on its line."""
+    if line == "linear":
+        return place
     if line == "log":
         return math.exp(place)
     return 1 / (1 + math.exp(-place)) if place > 0 else math.exp(place) / (1 + math.exp(place))
+
+
+def moved(value: float, distance: float, line: Line) -> float:
+    """Return the value *distance* from *value* on its line; of the logarithm's, which 0 is not on, 0 stays.
+
+    >>> moved(2.0, 0.5, "linear"), moved(0.0, 0.5, "log")
+    (2.5, 0.0)
+    """
+    return value * math.exp(distance) if line == "log" else on(coordinate(value, line) + distance, line)
 
 
 def si(value: str | float) -> float:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim import __version__, answer, catalog
-from lbsim.calibration import Calibration
 from lbsim.catalog import Folders
 from lbsim.commands import (
     calibrate,
@@ -27,7 +26,6 @@ from lbsim.commands import (
     tune,
     workload,
 )
-from lbsim.commands.leave_out import left_out
 from lbsim.errors import InputError
 from lbsim.options import (
     CalibrationName,
@@ -47,6 +45,7 @@ from lbsim.scenario import Scenario
 from lbsim.terminal import print_error, print_json, print_table
 
 if TYPE_CHECKING:
+    from lbsim.calibration import Calibration
     from lbsim.ranks import RankRuns
 
 _HELP = """Predict how fast large-batch training runs on machines that you have not rented yet.
@@ -89,13 +88,14 @@ def predict(
     ranks: Ranks = None,
     calibration: CalibrationName = None,
     level: Level = 0.9,
+    own: OwnProfiles = None,
     output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = Calibration.load(calibration) if calibration else None
+    fitted = _calibration(calibration, Folders(own_folders(own)))
     prediction = predict_scenario(scenario, level, fitted)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
@@ -107,6 +107,14 @@ def predict(
         print_table(tables.of_prediction(prediction))
         if runs:
             print_table(tables.of_ranks(runs))
+
+
+def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
+    if name is None:
+        return None
+    from lbsim.calibration import Calibration
+
+    return Calibration.load(name, folders)
 
 
 def _simulate_ranks(scenario: Scenario, steps: int) -> "RankRuns":
@@ -131,6 +139,8 @@ def validate(
 ) -> None:
     """Predict what others have published or measured, and show how far off that is."""
     if without:
+        from lbsim.commands.leave_out import left_out
+
         left_out(without, cases, output)
         return
     from lbsim.validate import validate as validate_cases

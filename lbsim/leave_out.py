@@ -1,87 +1,14 @@
-r"""Fits corrections to some published observations and predicts others that the fit has not seen.
-
-A correction :math:`x_k` moves one number of the scenarios: an efficiency or a spread by the factor :math:`e^{x_k}`, a
-constant of each step by so many seconds. The logarithms of the predictions are taken for linear in them, around what
-the profiles say, and :math:`x` minimises
-
-.. math:: \sum_i w_i \left( \frac{r_i + J_i x}{σ} \right)^2 + \sum_k \left( \frac{x_k}{s_k} \right)^2
-
-with Huber's weights :math:`w_i`, so that outliers pull little; what is left out is then predicted exactly. Observations
-whose role is ``validate`` are predicted, never fitted to.
-"""
+"""Predicts observations from others, and says how far off that is; how `lbsim validate --leave-out` learns it."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from lbsim.calibration import owner, value_at
-from lbsim.case import CaseFile, Observed, case_files, read_case_file
-from lbsim.catalog import PUBLISHED_CASES, Folders
+from lbsim.catalog import PUBLISHED_CASES
 from lbsim.errors import InputError
-from lbsim.question import ask
-from lbsim.scenario import Scenario, override
-from lbsim.steps import Steps
-from lbsim.timing import time_all_reduce
-
-Kind = Literal["system", "scale", "model"]
-KINDS: tuple[Kind, ...] = ("system", "scale", "model")
-_NOISE = 0.03
-"""What a prediction of the scaling of several GPUs leaves, in the logarithm, beside the spread of the figure itself."""
-_HUBER = 2.0
-_ROUNDS = 4
-_CONSTANT = "software.step_overhead"
-_STEPS = {
-    "cluster.intra_node.efficiency": 0.4,
-    "cluster.inter_node.efficiency": 0.4,
-    "software.straggler_spread": 0.7,
-    _CONSTANT: 0.01,
-}
-_ALL_REDUCE = {
-    "cluster.intra_node.efficiency": 0.4,
-    "cluster.inter_node.efficiency": 0.4,
-    "software.library.per_step": 0.7,
-    "software.library.per_collective": 0.7,
-}
-"""What is fitted, and the standard deviation of what it is off by: of a logarithm, in seconds for a constant."""
-_FAMILIES = {
-    "scaling, fp32": _STEPS,
-    "scaling, mixed": _STEPS,
-    "fusion policies": {**_STEPS, "software.overlap_slowdown": 0.7},
-    "all-reduce": _ALL_REDUCE,
-}
-"""Classes, by how their names begin, whose observations speak of the same numbers."""
-
-_LINEARISED = {"all-reduce": 3}
-"""How often the logarithms are taken for linear anew, where the fit then is: of all-reduces, quick to time."""
-
-_Key = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One observation that can be left out."""
-
-    file: CaseFile
-    observed: Observed
-    scenario: Scenario
-    family: str
-
-    def logarithm(self, corrections: dict[_Key, float]) -> float:
-        """Return ln(predicted / observed) with these corrections."""
-        changes = {}
-        for (path, of), by in corrections.items():
-            if of in {"", owner(self.scenario, path)}:
-                before = value_at(self.scenario, path)
-                after = max(0.0, before + by) if path == _CONSTANT else before * math.exp(by)
-                changes[path] = min(after, 1.0) if path.endswith("efficiency") else after
-        scenario = override(self.scenario, changes)
-        if self.observed.message is None:
-            return math.log(Steps(scenario).value(self.observed.quantity) / self.observed.si)
-        timing = time_all_reduce(scenario, self.observed.message)
-        value = timing.time if self.observed.quantity == "all_reduce_time" else timing.bus_bandwidth
-        return math.log(value / self.observed.si)
+from lbsim.folds import Case, Kind, cases, folds
+from lbsim.left_out_fit import Predictions, fit_corrections
 
 
 @dataclass(frozen=True)
@@ -106,128 +33,22 @@ class LeftOut:
         )
 
 
-@dataclass
-class _Slopes:
-    """Predictions and their derivatives; those where the profiles are, which every fold needs, are made once."""
-
-    made: dict[tuple[str, _Key | None], float] = field(default_factory=dict)
-
-    def residual(self, case: Case, place: dict[_Key, float]) -> float:
-        return self._made(case, None, place, lambda: case.logarithm(place))
-
-    def slope(self, case: Case, key: _Key, deviation: float, place: dict[_Key, float]) -> float:
-        step = deviation / 4
-
-        def difference() -> float:
-            moved = place | {key: place.get(key, 0.0) + step}
-            return (case.logarithm(moved) - self.residual(case, place)) / step
-
-        return self._made(case, key, place, difference)
-
-    def _made(self, case: Case, key: _Key | None, place: dict[_Key, float], make: Callable[[], float]) -> float:
-        if place:
-            return make()
-        at = (case.observed.id, key)
-        if at not in self.made:
-            self.made[at] = make()
-        return self.made[at]
-
-
-def cases(place: Path = PUBLISHED_CASES) -> list[Case]:
-    """Return the observations in *place* of several GPUs that a fit may be asked about."""
-    found = []
-    for file in case_files(place):
-        content = read_case_file(file)
-        for observed in content.observed:
-            family = next((name for name in _FAMILIES if observed.class_.startswith(name)), None)
-            if family is not None and observed.relative_to is None:
-                scenario = ask(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
-                found.append(Case(content, observed, scenario, family))
-    return found
-
-
 def leave_out(kind: Kind, place: Path = PUBLISHED_CASES) -> list[LeftOut]:
     """Return each observation in *place* that can be predicted from others than its own system, scale or model.
 
-    ``system``: from the other systems, with corrections that all share; of scaling alone, because the profiles were
-    fitted to the systems with fusion policies and all-reduces. ``scale``: the largest scale of a system from its
-    smaller ones. ``model``: from the system's other models, and for an all-reduce from its other sizes.
+    What is fitted to one `fold <lbsim.folds.folds>` corrects the profiles: for ``system`` all of them alike.
     """
-    known, slopes, found = cases(place), _Slopes(), []
-    for rest, unseen in _folds(kind, known):
-        training = [case for case in rest if case.observed.role == "calibrate"]
-        if training:
-            corrections = _fit(training, slopes, shared=kind == "system")
+    known, found = Predictions(), []
+    for fold in folds(kind, cases(place)):
+        if fold.training:
+            corrections = fit_corrections(fold.training, known, shared=kind == "system")
             found += [
-                LeftOut(case, case.logarithm(corrections), slopes.residual(case, {}), len(training)) for case in unseen
+                LeftOut(case, case.logarithm(corrections.of(case)), known.as_shipped(case), len(fold.training))
+                for case in fold.unseen
             ]
     if not found:
         raise InputError(f"--leave-out {kind}: no case in '{place}' can be predicted from the others there")
     return found
-
-
-def _folds(kind: Kind, known: Sequence[Case]) -> Iterable[tuple[list[Case], list[Case]]]:
-    """Return what is fitted to and what is predicted from it, fold by fold."""
-    if kind == "system":
-        for family, group in _groups(known, lambda case: case.family):
-            if family.startswith("scaling"):
-                for system, unseen in _groups(group, lambda case: case.file.system):
-                    yield [case for case in group if case.file.system != system], unseen
-        return
-    for _, group in _groups(known, lambda case: f"{case.file.system}, {case.family}"):
-        if kind == "scale":
-            largest = max(case.scenario.plan.gpus for case in group)
-            smaller = [case for case in group if case.scenario.plan.gpus < largest]
-            yield from _per_model(smaller, [case for case in group if case.scenario.plan.gpus == largest])
-        else:
-            for name, unseen in _groups(group, _what):
-                yield [case for case in group if _what(case) != name], unseen
-
-
-def _per_model(smaller: list[Case], largest: list[Case]) -> Iterable[tuple[list[Case], list[Case]]]:
-    """Return one fold for each model, which may have a constant a step of its own; all-reduces have none."""
-    if any(case.observed.message is not None for case in largest):
-        yield smaller, largest
-        return
-    for model, unseen in _groups(largest, lambda case: case.scenario.model):
-        yield [case for case in smaller if case.scenario.model == model], unseen
-
-
-def _what(case: Case) -> str:
-    return case.scenario.model if case.observed.message is None else f"{case.observed.message:.0f} B"
-
-
-def _groups(known: Iterable[Case], key: Callable[[Case], str]) -> Iterable[tuple[str, list[Case]]]:
-    grouped: dict[str, list[Case]] = {}
-    for case in known:
-        grouped.setdefault(key(case), []).append(case)
-    return grouped.items()
-
-
-def _fit(training: Sequence[Case], slopes: _Slopes, *, shared: bool) -> dict[_Key, float]:
-    """Return the corrections that explain *training*: one for each profile, or one that all profiles share."""
-    import numpy as np  # noqa: PLC0415  late, because validate alone needs none of it
-
-    family = training[0].family
-    deviations = _FAMILIES[family]
-    own = [{path: (path, "" if shared else owner(case.scenario, path)) for path in deviations} for case in training]
-    keys = sorted({key for each in own for key in each.values()})
-    sigma = np.array([math.hypot(_NOISE, case.observed.relative_uncertainty) for case in training])
-    prior = np.diag([1 / deviations[path] ** 2 for path, _ in keys])
-    bounds = np.array([2 * deviations[path] for path, _ in keys])
-    moved = np.zeros(len(keys))
-    for around in range(_LINEARISED.get(family, 1)):
-        place = dict(zip(keys, moved.tolist(), strict=True)) if around else {}
-        jacobian = np.zeros((len(training), len(keys)))
-        for row, (case, each) in enumerate(zip(training, own, strict=True)):
-            for path, key in each.items():
-                jacobian[row, keys.index(key)] = slopes.slope(case, key, deviations[path], place)
-        residual = np.array([slopes.residual(case, place) for case in training]) - jacobian @ moved
-        for _ in range(_ROUNDS):
-            off = np.abs(residual + jacobian @ moved) / sigma
-            weighted = jacobian.T * (np.minimum(1.0, _HUBER / np.maximum(off, 1e-9)) / sigma**2)
-            moved = np.clip(np.linalg.solve(weighted @ jacobian + prior, -weighted @ residual), -bounds, bounds)
-    return dict(zip(keys, moved.tolist(), strict=True))
 
 
 def half_width(residuals: Iterable[float], level: float = 0.9) -> float:
@@ -345,4 +166,4 @@ def _intervals(results: Sequence[LeftOut], residuals: Sequence[float]) -> tuple[
 
 
 def _strangers(one: Case, other: Case, *, several: bool) -> bool:
-    return one.file.system != other.file.system if several else _what(one) != _what(other)
+    return one.file.system != other.file.system if several else one.what != other.what

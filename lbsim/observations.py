@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbsim.calibrate import ALONE, Observation
 from lbsim.calibration import Source
 from lbsim.case import CaseFile, read_case_file
 from lbsim.catalog import Folders
 from lbsim.errors import InputError
+from lbsim.fit_problem import Observation
 from lbsim.measurement import Measurement, Reading, checksum, read
 from lbsim.question import ask
 from lbsim.scenario import Scenario
+from lbsim.timing import ALONE
 
 _LINKS = (
     "cluster.inter_node.latency",
@@ -85,7 +86,7 @@ def of_cases(file: Path, content: CaseFile, *, calibrate_only: bool = False) -> 
         except InputError as error:
             raise InputError(f"{file}: {one.id}: {error}") from None
         where = f"{file}: {one.id}"
-        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, None, base))
+        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, one.message, base))
     return found
 
 

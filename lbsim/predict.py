@@ -1,6 +1,7 @@
 """The whole of lbsim on one page: hardware, model, software and plan go in, a prediction comes out."""
 
-from lbsim.calibration import Calibration
+from typing import TYPE_CHECKING
+
 from lbsim.errors import InputError
 from lbsim.interval import Measured, interval
 from lbsim.memory import check_fits
@@ -8,8 +9,11 @@ from lbsim.metrics import Prediction
 from lbsim.scenario import Scenario
 from lbsim.steps import VALUES, Steps
 
+if TYPE_CHECKING:
+    from lbsim.calibration import Calibration  # for start-up time alone
 
-def predict(scenario: Scenario, level: float = 0.9, calibration: Calibration | None = None) -> Prediction:
+
+def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | None" = None) -> Prediction:
     """Return how fast *scenario* trains, why, and within what bounds with probability *level*.
 
     A *calibration* gives its values, and makes the interval wider by what it leaves open of them.
@@ -41,6 +45,7 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: Calibration | N
         buffers=steps.run.transfers,
         timeline=steps.run.timeline,
         compute_scale=steps.compute_scale,
+        calibration=calibration.name if calibration else None,
     )
 
 
@@ -49,7 +54,7 @@ def _values(scenario: Scenario) -> list[float]:
     return [steps.value(quantity) for quantity in VALUES]
 
 
-def _says_nothing(calibration: Calibration, scenario: Scenario) -> str:
+def _says_nothing(calibration: "Calibration", scenario: Scenario) -> str:
     of = ", ".join(dict.fromkeys(one.of for one in calibration.fitted)) or "nothing"
     return (
         f"calibration {calibration.name}: it has values of {of}, and none of these is in this scenario on "

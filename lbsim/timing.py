@@ -1,10 +1,12 @@
-"""How long one all-reduce takes, alone on its links: what nccl-tests measures."""
+"""How long one all-reduce, or one message, takes alone on its links: what nccl-tests and OSU's benchmarks measure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lbsim.catalog import module
 from lbsim.collective import Collective, Fabric, closed_form, quickest
 from lbsim.errors import InputError
+from lbsim.hardware import Link
 from lbsim.play import fabric_of
 from lbsim.scenario import Scenario
 from lbsim.stragglers import with_slowest_links
@@ -71,6 +73,21 @@ def time_all_reduce(scenario: Scenario, message: float) -> Timing:
         raise InputError("plan.gpus: one GPU has nothing to reduce; write --gpus 2 or more")
     fabric = fabric_of(scenario, with_slowest_links(scenario.cluster, gpus), gpus)
     return Timing(*quickest(message, module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric))
+
+
+def link_of(scenario: Scenario) -> Link:
+    """Return what two GPUs of *scenario* are joined by: between nodes, where there is more than one."""
+    cluster = scenario.cluster
+    return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
+
+
+ALONE: dict[str, Callable[[Scenario, float], float]] = {
+    "all_reduce_time": lambda scenario, message: time_all_reduce(scenario, message).time,
+    "bus_bandwidth": lambda scenario, message: time_all_reduce(scenario, message).bus_bandwidth,
+    "message_time": lambda scenario, message: link_of(scenario).time(message),
+    "message_rate": lambda scenario, _: link_of(scenario).efficiency * link_of(scenario).bandwidth,
+}
+"""Quantities, in SI, of one message alone: an all-reduce, a message between two GPUs, many such under way at once."""
 
 
 def message_sizes(message: str | None, first: str, last: str | None, factor: float) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from lbsim.memory import check_fits
 from lbsim.question import ask
 from lbsim.scenario import Scenario
 from lbsim.steps import VALUES, Steps
-from lbsim.timing import Timing, time_all_reduce
+from lbsim.timing import ALONE
 from lbsim.units import Dimension
 
 _LEVEL = 0.9
@@ -198,17 +198,14 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
 
 
 def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions, system: str) -> _Predicted:
-    if observed.message is not None:
-        return _of_all_reduce(time_all_reduce(scenario, observed.message), observed.quantity, system)
-    return predictions.of(scenario, observed.quantity, system)
-
-
-def _of_all_reduce(timing: Timing, quantity: str, system: str) -> _Predicted:
+    if observed.message is None:
+        return predictions.of(scenario, observed.quantity, system)
+    value = ALONE[observed.quantity](scenario, observed.message)
     off = learnt("all_reduce", _LEVEL, frozenset({system}))
     quick, slow = math.exp(off.below), math.exp(off.above)
-    if quantity == "all_reduce_time":
-        return _Predicted(timing.time, timing.time / quick, timing.time * slow)
-    return _Predicted(timing.bus_bandwidth, timing.bus_bandwidth / slow, timing.bus_bandwidth * quick)
+    if observed.quantity.endswith("time"):
+        return _Predicted(value, value / quick, value * slow)
+    return _Predicted(value, value / slow, value * quick)
 
 
 def _ratio(above: _Predicted, below: _Predicted) -> _Predicted:

@@ -1,37 +1,24 @@
 """``lbsim calibrate``: fits quantities of profiles to traces and cases.
 
-What the command alone needs, scipy above all, is imported where it is used: late, for start-up time alone.
+What the command alone needs, numpy above all, is imported where it is used: late, for start-up time alone.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lbsim import answer
-from lbsim.catalog import Folders
 from lbsim.errors import InputError
-from lbsim.options import (
-    AllReduce,
-    BatchPerGpu,
-    Changes,
-    Cluster,
-    Format,
-    Gpus,
-    Model,
-    OutputFormat,
-    OwnProfiles,
-    Precision,
-    Software,
-    from_here,
-    given,
-    own_folders,
-    pairs,
-)
+from lbsim.options import Format, OutputFormat, asking_without_a_file
+from lbsim.question import Question
 from lbsim.terminal import print_json, print_note, print_table
 
 
+@asking_without_a_file
 def calibrate(
+    question: Callable[[], Question],
     traces: Annotated[
         list[Path],
         typer.Argument(metavar="TRACE...", help="Of lbsim's harness, nccl-tests, OSU, PyTorch's profiler; CSV; cases."),
@@ -41,15 +28,6 @@ def calibrate(
         typer.Option(metavar="PATH", help="What to fit, e.g. cluster.inter_node.latency; repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a .toml that --calibration takes.")] = None,
-    gpus: Gpus = None,
-    model: Model = None,
-    cluster: Cluster = None,
-    software: Software = None,
-    batch_per_gpu: BatchPerGpu = None,
-    precision: Precision = None,
-    all_reduce: AllReduce = None,
-    changes: Changes = None,
-    own: OwnProfiles = None,
     output: OutputFormat = Format.TABLE,
 ) -> None:
     """Fit latencies, efficiencies and overheads to what you measured, and say what it cannot tell.
@@ -64,10 +42,8 @@ def calibrate(
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a profile is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
-    plan = {"gpus": gpus, "batch_per_gpu": batch_per_gpu, "precision": precision, "all_reduce": all_reduce}
-    named = given({"cluster": cluster, "model": model, "software": software})
-    asked = from_here(named | pairs(changes or []))
-    found = find(traces, {"plan": given(plan)}, asked, Folders(own_folders(own)))
+    asked = question()
+    found = find(traces, asked.tables, asked.changes, asked.folders)
     calibration = fit(found.observations, vary or found.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": found.sources})
     if out is not None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def left_out(text: str, cases: Path, output: Format) -> None:
     """Leave out each system, scale or model, whichever *text* says, and print one line for each class."""
-    from lbsim.leave_out import KINDS, leave_out, summaries
+    from lbsim.folds import KINDS
+    from lbsim.leave_out import leave_out, summaries
 
     kind = next((kind for kind in KINDS if kind == text), None)
     if kind is None:

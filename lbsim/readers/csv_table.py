@@ -1,8 +1,8 @@
 """A table of measurements: CSV whose first line names ``quantity``, ``value`` and what else each line has.
 
-``value`` has its unit (``12.5 ms``); ``message`` too, for ``all_reduce_time``. ``relative_uncertainty`` and every other
-column is optional: ``model``, and dotted paths such as ``plan.gpus``, which change the scenario where a cell is not
-empty.
+``value`` has its unit (``12.5 ms``); ``message`` too, for what is of a message alone. ``relative_uncertainty`` and
+every other column is optional: ``model``, and dotted paths such as ``plan.gpus``, which change the scenario where a
+cell is not empty.
 Lines that begin with # are comments.
 """
 
@@ -10,12 +10,12 @@ import csv
 import io
 from pathlib import Path
 
-from lbsim.case import QUANTITIES
+from lbsim.case import ALL_REDUCES, QUANTITIES
 from lbsim.errors import InputError, unknown
 from lbsim.measurement import Measurement, Reading, positive
 from lbsim.units import DATA, DATA_RATE, TIME, Dimension
 
-_ALONE: dict[str, Dimension | None] = {"all_reduce_time": TIME, "message_time": TIME, "message_rate": DATA_RATE}
+_ALONE: dict[str, Dimension] = ALL_REDUCES | {"message_time": TIME, "message_rate": DATA_RATE}
 _OWN = ("quantity", "value", "message", "relative_uncertainty", "model")
 _MOST_UNCERTAIN = 10.0
 

@@ -5,8 +5,8 @@
     python reports/intervals/learn.py --write    write hardware_profiles/residuals/published.toml
 
 Rates and times are those of `reports/single_gpu_fit/left_out.csv`, which `left_out.py` there writes; scaling and
-all-reduces are what ``lbsim validate --leave-out`` is about, with what the profiles say; larger are larger scales
-as fitted to the smaller ones. Half a minute.
+all-reduces are what ``lbsim validate --leave-out`` is about, with what the profiles would say without the
+system; larger are larger scales as fitted to the smaller ones. Half a minute.
 """
 
 import argparse
@@ -44,7 +44,7 @@ HEAD = """\
 # what was left out together; lbsim.conformal makes bounds of them.
 source = "rates, times and anchors: reports/single_gpu_fit/left_out.py, on the published rates in traces/published; \
 scaling: lbsim validate --leave-out system, and all_reduce: lbsim validate --leave-out model, both with what the \
-profiles say, and published efficiencies; larger: lbsim validate --leave-out scale; anchored: runs of one \
+profiles would say without the system, and published efficiencies; larger: lbsim validate --leave-out scale; anchored: runs of one \
 configuration by several submitters to MLPerf differ by 0.4 to 3.5 %; spread_low and spread_high: what Akiba et al., \
 Goyal et al., Jia et al., TensorFlow's and MLPerf's rates imply\""""
 FITTED = {"software": "software.fitted_rates", "card": "cluster.accelerator.fitted_rates"}
@@ -98,13 +98,13 @@ def of_leave_out(
 ) -> dict[str, Class]:
     """Return the lags of observations by the class that *name_of* gives and by system.
 
-    With what the profiles say, or as *fitted* to what was not left out.
+    With what the profiles would say without the system, or as *fitted* to what was not left out.
     """
     found: dict[str, Class] = {}
     for one in results:
         sign = -1 if one.case.observed.quantity in TIMES else 1
         class_ = found.setdefault(name_of(one.case.scenario), {})
-        class_.setdefault(one.case.file.system, []).append(sign * (one.residual if fitted else one.as_shipped))
+        class_.setdefault(one.case.file.system, []).append(sign * (one.residual if fitted else one.case.logarithm({})))
     return found
 
 

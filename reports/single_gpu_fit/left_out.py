@@ -1,6 +1,7 @@
 """Write how far off each published rate is when its source, its card or its model was not in the fit.
 
-    nice python reports/single_gpu_fit/left_out.py         write left_out.csv beside this script, about 12 minutes
+    nice python reports/single_gpu_fit/left_out.py           write left_out.csv beside this script, about 12 minutes
+    nice python reports/single_gpu_fit/left_out.py source    its lines about sources anew: where communication changed
 
 Of one GPU, the rows of `fit.py`, and those that another of the same source predicts that differs in batch or precision.
 Of several GPUs, every published rate and time without the anchor that its case may have, with the values of the fit
@@ -8,6 +9,7 @@ that has not seen its source. ``lag`` is the logarithm of observed over predicte
 machine was slower. ``reports/intervals/learn.py`` makes the widths of intervals of these.
 """
 
+import argparse
 import csv
 import math
 import sys
@@ -57,7 +59,8 @@ def several() -> list[Several]:
         for one in content.observed:
             wanted = one.class_.startswith(("scaling", "several GPUs", "seed time, not anchored"))
             if wanted and one.relative_to is None and one.quantity in RATES + TIMES:
-                scenario = ask(content.scenario, one.set, Folders(beside=file.parent))
+                changes = one.set | content.unfitted | one.unfitted
+                scenario = ask(content.scenario, changes, Folders(beside=file.parent))
                 scenario = scenario.model_copy(update={"anchor": None})
                 found[content.system, one.id, one.quantity] = Several(
                     content.system, one.id, one.quantity, scenario, one.si
@@ -96,11 +99,12 @@ def known(scenario: Scenario, train: Iterable[Row]) -> tuple[str, str]:
     return ("known" if software else "unknown", "known" if cards else "unknown")
 
 
-def folds(fit: Fit, others: list[Several]) -> Iterator[list[str]]:
+def folds(fit: Fit, others: list[Several], kinds: Iterable[str]) -> Iterator[list[str]]:
     """Yield a line for each rate that was left out, with each kind of group."""
     start = fit.solve(fit.data)
     seen = {row.system for row in fit.data}
-    for kind, group in GROUPS.items():
+    for kind in kinds:
+        group = GROUPS[kind]
         for name in sorted({group(row) for row in fit.data}):
             train = [row for row in fit.data if group(row) != name]
             values = fit.solve(train, start)
@@ -110,8 +114,9 @@ def folds(fit: Fit, others: list[Several]) -> Iterator[list[str]]:
             if kind == "source":
                 yield from of_several((one for one in others if one.system == name), kind, fit, values, train)
             print(f"without {kind} {name}: {len(test)} rates of one GPU", file=sys.stderr, flush=True)
-    never = (one for one in others if one.system not in seen)
-    yield from of_several(never, "source", fit, start, fit.data)
+    if "source" in kinds:
+        never = (one for one in others if one.system not in seen)
+        yield from of_several(never, "source", fit, start, fit.data)
 
 
 def of_several(
@@ -145,7 +150,15 @@ def line(  # noqa: PLR0917 - the columns in order
 
 def main() -> None:
     """Fit once for each group that is left out and write the file at the end, whole."""
-    lines = [*folds(Fit(rows("calibrate")), several()), *anchored()]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("kinds", nargs="*", choices=list(GROUPS), help="what to leave out; the rest stays as it is")
+    kinds = parser.parse_args().kinds
+    lines = list(folds(Fit(rows("calibrate")), several(), kinds or list(GROUPS)))
+    if kinds:
+        with FILE.open(newline="") as before:
+            lines += [line for line in csv.reader(before) if line[0] not in {COLUMNS[0], *kinds}]
+    else:
+        lines += anchored()
     with FILE.open("w", newline="") as out:
         sheet = csv.writer(out, lineterminator="\n")
         sheet.writerow(COLUMNS)

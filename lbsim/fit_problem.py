@@ -1,0 +1,189 @@
+"""What was measured, and what is predicted of it with the parameters anywhere on their lines."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lbsim.calibration import on
+from lbsim.compute import ComputeTimes, compute_times
+from lbsim.errors import InputError
+from lbsim.memory import check_fits
+from lbsim.parameters import Parameter
+from lbsim.robust_fit import Vector
+from lbsim.scenario import Scenario, override
+from lbsim.steps import Steps
+from lbsim.timing import ALONE
+
+_STEP = 0.01
+"""On the line, for the derivatives; the model has steps of its own, which a shorter one would fall into."""
+_NO_COMPUTE = (
+    "cluster.inter_node.",
+    "cluster.intra_node.",
+    "cluster.host.",
+    "cluster.node_spread",
+    "software.library.",
+    "software.straggler_spread",
+    "software.overlap_slowdown",
+    "software.step_overhead",
+)
+"""Paths that change nothing about what one GPU computes in."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One measured number, and the scenario in which it was."""
+
+    scenario: Scenario
+    quantity: str
+    """As in `lbsim.case.QUANTITIES`, or of `lbsim.timing.ALONE`."""
+    value: float
+    """SI."""
+    relative_uncertainty: float = 0.0
+    """Standard deviation that its source states."""
+    where: str = ""
+    """``FILE: FIELD``, for errors."""
+    message: float | None = None
+    """Bytes, of a quantity of `lbsim.timing.ALONE`."""
+    relative_to: Scenario | None = None
+    """If there is one, *value* is the quantity divided by the same quantity there."""
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """One, or two for a ratio."""
+        return (self.scenario,) if self.relative_to is None else (self.scenario, self.relative_to)
+
+
+@dataclass
+class FitProblem:
+    """The predictions of all *observations* as a function of the *parameters*' places on their lines.
+
+    A place that is not a number is the profile's own. What was predicted once is kept.
+    """
+
+    observations: Sequence[Observation]
+    parameters: Sequence[Parameter]
+    scenarios: list[Scenario] = field(default_factory=list)
+    """Distinct ones."""
+    uses: list[tuple[int, ...]] = field(default_factory=list)
+    """Of each observation: its scenarios, the first of a ratio above the line."""
+    has: list[tuple[int, ...]] = field(default_factory=list)
+    """Of each scenario: its parameters."""
+
+    def __post_init__(self) -> None:
+        """Find what is the same, so that it is played once."""
+        numbers: dict[str, int] = {}
+        for one in self.observations:
+            keys = [scenario.model_dump_json() for scenario in one.scenarios]
+            for key, scenario in zip(keys, one.scenarios, strict=True):
+                if key not in numbers:
+                    numbers[key] = len(self.scenarios)
+                    self.scenarios.append(scenario)
+            self.uses.append(tuple(numbers[key] for key in keys))
+        for scenario in self.scenarios:
+            self.has.append(tuple(k for k, one in enumerate(self.parameters) if one.stands_in(scenario)))
+        self._made: dict[tuple[Any, ...], float] = {}
+        self._rated: dict[tuple[float, ...], ComputeTimes] = {}
+
+    def check(self) -> None:
+        """Raise InputError for an observation of what cannot run."""
+        for one in self.observations:
+            try:
+                for scenario in one.scenarios:
+                    check_fits(scenario)
+                    _predicted(Steps(scenario), one)
+            except InputError as error:
+                raise InputError(": ".join(part for part in (one.where, str(error)) if part)) from None
+
+    def logarithms(self, places: Vector, touching: int | None = None) -> Vector:
+        """Return the logarithm of each prediction, or of those alone that parameter *touching* changes."""
+        steps: dict[int, Steps] = {}
+
+        def of(number: int, one: Observation) -> float:
+            own = tuple(float(places[k]) for k in self.has[number])
+            key = (number, one.quantity, one.message, own)
+            if key not in self._made:
+                if number not in steps:
+                    steps[number] = self._steps(number, own)
+                self._made[key] = math.log(_predicted(steps[number], one))
+            return self._made[key]
+
+        rows = self.touched(touching)
+        values = (
+            sum(
+                (-1 if below else 1) * of(number, self.observations[row]) for below, number in enumerate(self.uses[row])
+            )
+            for row in rows
+        )
+        return np.fromiter(values, dtype=float, count=len(rows))
+
+    def touched(self, parameter: int | None) -> list[int]:
+        """Return the observations that *parameter* may change; all, if it is none."""
+        every = range(len(self.observations))
+        if parameter is None:
+            return list(every)
+        return [row for row in every if any(parameter in self.has[number] for number in self.uses[row])]
+
+    def derivatives(self, places: Vector, free: Sequence[int]) -> Vector:
+        """Return the change of each logarithm with each of the *free* parameters."""
+        here = self.logarithms(places)
+        jacobian = np.zeros((len(self.observations), len(free)))
+        for column, parameter in enumerate(free):
+            moved = places.copy()
+            moved[parameter] += _STEP
+            rows = self.touched(parameter)
+            jacobian[rows, column] = (self.logarithms(moved, parameter) - here[rows]) / _STEP
+        return jacobian
+
+    def _steps(self, number: int, places: tuple[float, ...]) -> Steps:
+        """Return the steps of a scenario with its parameters at *places*; what a GPU computes in is kept."""
+        own = zip(self.has[number], places, strict=True)
+        key = (number, *(place for k, place in own if not self.parameters[k].path.startswith(_NO_COMPUTE)))
+        scenario = self._moved(number, places)
+        if key not in self._rated:
+            self._rated[key] = compute_times(scenario)
+        return Steps(scenario, self._rated[key])
+
+    def _moved(self, number: int, places: Sequence[float]) -> Scenario:
+        """Return a scenario with its parameters at *places*; one that is where the profile has it is left alone."""
+        changes = {}
+        for k, place in zip(self.has[number], places, strict=True):
+            if not math.isnan(place):
+                changes[self.parameters[k].path] = on(place, self.parameters[k].prior.line)
+        return override(self.scenarios[number], changes)
+
+
+@dataclass(frozen=True)
+class FreeOnes:
+    """A problem in which the *free* parameters alone move; the others are where the profiles have them."""
+
+    problem: FitProblem
+    free: Sequence[int]
+
+    def logarithms(self, places: Vector) -> Vector:
+        """Return the logarithm of each prediction with the free parameters at *places*."""
+        return self.problem.logarithms(self._all(places))
+
+    def derivatives(self, places: Vector) -> Vector:
+        """Return the change of each logarithm with each of the free parameters."""
+        return self.problem.derivatives(self._all(places), self.free)
+
+    def _all(self, places: Vector) -> Vector:
+        every = np.full(len(self.problem.parameters), math.nan)
+        every[list(self.free)] = places
+        return every
+
+
+def _predicted(steps: Steps, one: Observation) -> float:
+    """Return what is predicted of *one*, with *steps* of its scenario; InputError if it is nothing to learn from."""
+    if one.quantity not in ALONE:
+        value = steps.value(one.quantity)
+    elif one.message is None:
+        raise InputError(f"{one.quantity}: of which message? an observation of it has one")
+    else:
+        value = ALONE[one.quantity](steps.scenario, one.message)
+    if not value > 0:
+        raise InputError(f"{one.quantity}: predicted to be {value:g} here, so that nothing can be learnt from it")
+    return value

@@ -1,0 +1,33 @@
+import math
+
+import pytest
+
+from lbsim import Scenario
+from lbsim.calibration import value_at
+from lbsim.corrections import FAMILIES, corrected, prior
+
+HERE = Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017")
+CONSTANT = "software.step_overhead"
+
+
+def test_a_constant_is_added_where_there_was_none_and_is_never_less_than_nought():
+    assert corrected(HERE, {CONSTANT: 0.004}).software.step_overhead == HERE.software.step_overhead + 0.004
+    assert corrected(HERE, {CONSTANT: -9.0}).software.step_overhead == 0
+
+
+def test_all_else_is_multiplied_and_no_efficiency_is_above_1():
+    path = "cluster.inter_node.efficiency"
+    before = value_at(HERE, path)
+    assert value_at(corrected(HERE, {path: -0.5}), path) == pytest.approx(before * math.exp(-0.5))
+    assert value_at(corrected(HERE, {path: 5.0}), path) == 1.0
+
+
+def test_without_corrections_nothing_changes():
+    assert corrected(HERE, {}) == HERE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_path_that_is_corrected_is_a_number_of_a_scenario(family):
+    for path, deviation in FAMILIES[family].items():
+        assert value_at(HERE, path) >= 0
+        assert prior(path, deviation).middle == 0
