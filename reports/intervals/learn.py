@@ -44,9 +44,9 @@ HEAD = """\
 # what was left out together; lbsim.conformal makes bounds of them.
 source = "rates, times and anchors: reports/single_gpu_fit/left_out.py, on the published rates in traces/published; \
 scaling: lbsim validate --leave-out system, and all_reduce: lbsim validate --leave-out model, both with what the \
-profiles would say without the system, and published efficiencies; larger: lbsim validate --leave-out scale; anchored: runs of one \
-configuration by several submitters to MLPerf differ by 0.4 to 3.5 %; spread_low and spread_high: what Akiba et al., \
-Goyal et al., Jia et al., TensorFlow's and MLPerf's rates imply\""""
+profiles would say without the system, and published efficiencies; larger: lbsim validate --leave-out scale; \
+anchored: runs of one configuration by several submitters to MLPerf differ by 0.4 to 3.5 %; spread_low and \
+spread_high: what Akiba et al., Goyal et al., Jia et al., TensorFlow's and MLPerf's rates imply\""""
 FITTED = {"software": "software.fitted_rates", "card": "cluster.accelerator.fitted_rates"}
 ALL = ("vector", "tf32", "tensor")
 CORES = {"vector": ALL[:1], "tensor": ALL[1:]}
