@@ -1,7 +1,8 @@
 """Fits corrections of what the profiles say to some observations of several GPUs.
 
 The logarithms of the predictions are taken for linear in the corrections around what the profiles say; those of
-all-reduces, quick to time, are predicted anew wherever the fit is. What is left out is then predicted exactly.
+all-reduces, quick to time, and of fusion policies, which overlap bends, are predicted anew wherever the fit is. What is
+left out is then predicted exactly.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lbsim.calibration import owner
-from lbsim.corrections import FAMILIES, prior
+from lbsim.corrections import CONSTANT, FAMILIES, prior
 from lbsim.folds import Case
 from lbsim.robust_fit import Linear, Problem, Vector, fit
 
@@ -19,11 +20,11 @@ _NOISE = 0.03
 """What a prediction of the scaling of several GPUs leaves, in the logarithm, beside the spread of the figure itself."""
 _NOISES = {"all-reduce": 0.08}
 """The same where it is more: of all-reduces, what links and protocols differ by from size to size."""
-_EXACT = {"all-reduce"}
+_EXACT = {"all-reduce", "fusion policies"}
 """Families whose predictions are not taken for linear."""
 
 _Key = tuple[str, str]
-"""A path, and the profile that it is of; none if all profiles share its correction."""
+"""A path, and the profile or model that it is of; none if all share its correction."""
 
 
 @dataclass
@@ -107,4 +108,9 @@ def _keys(case: Case, *, shared: bool) -> dict[str, _Key]:
     """Return the key of each correction; a library may say nothing of its own of steps inside a node."""
     inside = case.scenario.software.library.per_step_inside
     paths = (path for path in FAMILIES[case.family] if inside is not None or not path.endswith("per_step_inside"))
-    return {path: (path, "" if shared else owner(case.scenario, path)) for path in paths}
+    return {path: (path, "" if shared else _whose(case, path)) for path in paths}
+
+
+def _whose(case: Case, path: str) -> str:
+    """Return whose number *path* is: its profile's; a constant a step is each model's own."""
+    return case.scenario.model if path == CONSTANT else owner(case.scenario, path)
