@@ -31,6 +31,7 @@ from lbsim.errors import InputError
 from lbsim.options import (
     CalibrationName,
     Format,
+    Level,
     OutputFormat,
     OwnProfiles,
     Ranks,
@@ -87,6 +88,7 @@ def predict(
     scenario: Scenario,
     ranks: Ranks = None,
     calibration: CalibrationName = None,
+    level: Level = 0.9,
     own: OwnProfiles = None,
     output: OutputFormat = Format.TABLE,
 ) -> None:
@@ -94,7 +96,8 @@ def predict(
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    prediction = predict_scenario(scenario, calibration=_calibration(calibration, Folders(own_folders(own))))
+    fitted = _calibration(calibration, Folders(own_folders(own)))
+    prediction = predict_scenario(scenario, level, fitted)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
@@ -131,11 +134,14 @@ def list_profiles(
         typer.Argument(autocompletion=completing(all_kinds), help="E.g. clusters, accelerators, models."),
     ] = "",
     own: OwnProfiles = None,
+    calibrated: Annotated[  # noqa: FBT002
+        bool, typer.Option("--calibrated", help="Say what of each was fitted, on what, and the error that remained.")
+    ] = False,
 ) -> None:
     """List what there is to choose from, with a line of description each."""
     from lbsim import inventory, tables
 
-    print_table(tables.of_entries(inventory.entries(kind, Folders(own_folders(own)))))
+    print_table(tables.of_entries(inventory.entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
 
 
 @profiles.command("show")

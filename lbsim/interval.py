@@ -1,17 +1,20 @@
 """How sure a prediction is.
 
-Until a calibration says more, an interval's width is the error that predictions of its class had on published rows
-that the fit had not seen (a quantile of the left-out residuals), and the unknown spread of the ranks beside it.
+An interval is as wide as the errors that predictions of its class had on published rows whose system the fit had not
+seen (`lbsim.conformal`), and as the unknown spread of the ranks beside it. The class is what is known before the answer
+is: whether there is an anchor, whether rates of this software and of this card were in the fit, on which cores the
+products run, and where the accelerators are.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 from lbsim.compute import arithmetic_class
+from lbsim.conformal import Bounds, normal
 from lbsim.metrics import Interval, Range
-from lbsim.residuals import Residuals
+from lbsim.residuals import EARLY, Residuals
 from lbsim.scenario import Scenario
 from lbsim.stragglers import slowdown
 
@@ -19,6 +22,29 @@ _MANY = 64
 """GPUs beyond which nothing in the fit constrains the spread of the ranks."""
 _TIMES = ("step_time", "time_to_train")
 _RATES = ("throughput", "throughput_per_gpu")
+_STATED = 0.9
+"""Level of the half-width and of the spreads that the residuals state outright."""
+_NOBODY: frozenset[str] = frozenset()
+
+
+_SPEED = "software.speed."
+_STEPS = frozenset({"software.straggler_spread", "software.overlap_slowdown", "software.step_overhead"})
+"""What only steps on several accelerators can tell, so that a calibration that has one of them has seen such steps."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a calibration in use says."""
+
+    spread: Mapping[str, float]
+    """Standard deviation, in the logarithm, that the fit leaves of each quantity."""
+    paths: frozenset[str]
+    """Of the values that it gives to this scenario."""
+    noise: float
+    """Standard deviation of what it did not explain, in the logarithm."""
+
+
+_NOTHING = Measured({}, frozenset(), 0.0)
 
 
 @lru_cache
@@ -27,29 +53,35 @@ def residuals() -> Residuals:
     return Residuals.load("published")
 
 
-def interval(
-    scenario: Scenario, values: dict[str, float], level: float, spread: Mapping[str, float] | None = None
-) -> Interval:
-    """Return within what *values* lie with probability *level*; *spread* is what a calibration leaves open of each.
+@lru_cache(maxsize=4096)
+def learnt(name: str, level: float, without: frozenset[str] = _NOBODY) -> Bounds:
+    """Return how far off another prediction of class *name* is, learnt *without* the groups so named."""
+    return residuals().bounds(name, level, without)
 
-    Half-widths are in the logarithm and independent parts are combined in quadrature; the spread of the ranks
-    makes it wider on the slow side than on the fast one.
+
+def interval(
+    scenario: Scenario,
+    values: dict[str, float],
+    level: float,
+    measured: Measured = _NOTHING,
+    without: frozenset[str] = _NOBODY,
+) -> Interval:
+    """Return within what *values* lie with probability *level*, with what was *measured* of the scenario's parts.
+
+    Bounds are in the logarithm and independent parts are combined in quadrature, either side by itself. Residuals of
+    the groups *without* do not count: to test what the others say of them.
     """
-    known = residuals()
-    compute, reason = _compute(scenario, known)
-    scaling = _scaling(scenario, known)
-    faster, slower = _stragglers(scenario, known)
-    factor = NormalDist().inv_cdf((1 + level) / 2) / NormalDist().inv_cdf((1 + known.level) / 2)
+    asked = _Asked(scenario, level, measured, without)
+    whole, scaling = asked.whole(), asked.scaling()
     ranges = {}
     for name, value in values.items():
-        fit = NormalDist().inv_cdf((1 + known.level) / 2) * (spread or {}).get(name, 0.0)
-        own = math.hypot(compute if name in _TIMES + _RATES else 0.0, fit)
-        quick = math.exp(factor * math.hypot(own, scaling, faster))
-        slow = math.exp(factor * math.hypot(own, scaling, slower))
+        fit = normal(level) * measured.spread.get(name, 0.0)
+        off = (whole if name in _TIMES + _RATES else scaling).widened(Bounds(fit, fit))
+        quick, slow = math.exp(off.below), math.exp(off.above)
         ranges[name] = (
             Range(value / quick, value * slow) if name in _TIMES else _rate(name, value / slow, value, value * quick)
         )
-    return Interval(level, ranges, reason)
+    return Interval(level, ranges, asked.reason())
 
 
 def _rate(name: str, low: float, value: float, high: float) -> Range:
@@ -57,41 +89,124 @@ def _rate(name: str, low: float, value: float, high: float) -> Range:
     return Range(low, high if name in _RATES else max(value, min(high, 1.0)))
 
 
-def _compute(scenario: Scenario, known: Residuals) -> tuple[float, str]:
-    plan, anchor = scenario.plan, scenario.anchor
-    if anchor is not None:
-        if anchor.precision not in {None, plan.precision}:
-            return known.anchored_precision, "anchored on a measured throughput at another precision"
-        if anchor.batch_per_gpu not in {None, plan.batch_per_gpu}:
-            return known.anchored_batch, "anchored on a measured throughput with another batch"
-        return known.anchored, "anchored on a measured throughput with the same batch and precision"
-    card, software = scenario.cluster.accelerator, scenario.software
-    parts, unseen = [known.model], []
-    if not software.fitted_rates:
-        parts, unseen = [*parts, known.software], [software.name]
-    if not card.fitted_rates:
-        parts, unseen = [*parts, known.card], [*unseen, card.name]
-    cores = arithmetic_class(card, plan)
-    why = f"no rate of {' or of '.join(unseen)} was in the fit" if unseen else "not calibrated on this system"
-    width = math.hypot(*(getattr(part, cores) for part in parts))
-    return width, f"{why}; an --anchor, one measured throughput, narrows it most"
+@dataclass(frozen=True)
+class _Asked:
+    """A scenario, and what is known that its class depends on."""
+
+    scenario: Scenario
+    level: float
+    measured: Measured
+    without: frozenset[str]
+
+    def whole(self) -> Bounds:
+        """Return how far off a rate or time is."""
+        if self.scenario.plan.gpus == 1:
+            return self.compute()
+        if self.scenario.anchor is not None or self.calibrated:
+            return self.compute().widened(self.scaling())
+        return self.several().covering(self.compute()).widened(self._ranks())
+
+    def several(self) -> Bounds:
+        """Return how far off several accelerators are that nothing is anchored on."""
+        software = self.scenario.software
+        kind = "early" if software.year is not None and software.year <= EARLY else self.kind
+        found = self._learnt(f"several.{kind}")
+        return found if software.fitted_rates else found.covering(self._learnt(f"several_software.{kind}"))
+
+    def compute(self) -> Bounds:
+        """Return how far off one accelerator is; what is not known is never surer than what is."""
+        if self.scenario.anchor is not None:
+            again = residuals().anchored * normal(self.level) / normal(_STATED)
+            kind = self._anchor()
+            return (self._learnt(kind) if kind else Bounds()).widened(Bounds(again, again))
+        found = self._learnt(f"model.{self.kind}")
+        if self.calibrated:
+            noise = normal(self.level) * self.measured.noise
+            return found.covering(Bounds(noise, noise))
+        unseen = self._unseen()
+        found = found.widened(self._learnt("software")) if "software" in unseen else found
+        found = found.widened(self._learnt(f"card.{self.kind}")) if "card" in unseen else found
+        return found.covering(self._learnt(f"system.{self.kind}"))
+
+    def scaling(self) -> Bounds:
+        """Return how far off the scaling from one accelerator to all is."""
+        if self.scenario.plan.gpus == 1:
+            return Bounds()
+        if self.measured.paths & _STEPS:
+            found = self._learnt(larger_class(self.scenario))
+        else:
+            found = self._learnt(scaling_class(self.scenario))
+        return found if "software.straggler_spread" in self.measured.paths else found.widened(self._ranks())
+
+    def reason(self) -> str:
+        """Return why it is as wide as it is, in a line."""
+        if self.scenario.anchor is not None:
+            how = {"": "the same batch and precision", "anchored_batch": "another batch"}
+            kind = self._anchor()
+            if kind == "anchored_precision":
+                return "anchored on a measured throughput at another precision"
+            return f"anchored on a measured throughput with {how[kind]}"
+        why = "not calibrated on this system"
+        if self.calibrated:
+            why = "calibrated on this system, if perhaps on another model"
+        elif self._unseen():
+            why = f"no rate of {' or of '.join(self._unseen().values())} was in the fit"
+        return f"{why}; an --anchor, one measured throughput, narrows it most"
+
+    @property
+    def kind(self) -> str:
+        """Whether tensor cores are used."""
+        return _arithmetic(self.scenario)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the speed of this software on these cores was measured."""
+        cores = arithmetic_class(self.scenario.cluster.accelerator, self.scenario.plan)
+        return f"{_SPEED}{cores}" in self.measured.paths
+
+    def _learnt(self, name: str) -> Bounds:
+        return learnt(name, self.level, self.without)
+
+    def _ranks(self) -> Bounds:
+        return _stragglers(self.scenario, self.level)
+
+    def _anchor(self) -> str:
+        """Return the class of residuals that an anchor which is not of the same batch and precision has."""
+        plan, anchor = self.scenario.plan, self.scenario.anchor
+        if anchor is not None and anchor.precision not in {None, plan.precision}:
+            return "anchored_precision"
+        return "anchored_batch" if anchor is not None and anchor.batch_per_gpu not in {None, plan.batch_per_gpu} else ""
+
+    def _unseen(self) -> dict[str, str]:
+        """Return the name of the software and of the card if no rate of it was in the fit, nor measured."""
+        if self.calibrated:
+            return {}
+        card, software = self.scenario.cluster.accelerator, self.scenario.software
+        rates = {"software": (software.fitted_rates, software.name), "card": (card.fitted_rates, card.name)}
+        return {part: name for part, (fitted, name) in rates.items() if not fitted}
 
 
-def _scaling(scenario: Scenario, known: Residuals) -> float:
-    plan, cluster = scenario.plan, scenario.cluster
-    if plan.gpus == 1:
-        return 0.0
-    cores = "vector" if arithmetic_class(cluster.accelerator, plan) == "vector" else "tensor"
-    where = "in_node" if plan.gpus <= cluster.gpus_per_node else "across_nodes"
-    width: float = getattr(known, f"{cores}_{where}")
-    return width
+def scaling_class(scenario: Scenario) -> str:
+    """Return the name of the class of *scenario*, of several GPUs, among the residuals of scaling."""
+    where = "in_node" if scenario.plan.gpus <= scenario.cluster.gpus_per_node else "across_nodes"
+    return f"{where}.{_arithmetic(scenario)}"
 
 
-def _stragglers(scenario: Scenario, known: Residuals) -> tuple[float, float]:
+def larger_class(scenario: Scenario) -> str:
+    """Return the name of its class where smaller scales of the same system were fitted to."""
+    return f"larger.{_arithmetic(scenario)}"
+
+
+def _arithmetic(scenario: Scenario) -> str:
+    return "vector" if arithmetic_class(scenario.cluster.accelerator, scenario.plan) == "vector" else "tensor"
+
+
+def _stragglers(scenario: Scenario, level: float) -> Bounds:
     """Return the logarithms by which a step is quicker or slower if ranks vary less or more than assumed."""
-    gpus, assumed = scenario.plan.gpus, scenario.software.straggler_spread
+    gpus, assumed, known = scenario.plan.gpus, scenario.software.straggler_spread, residuals()
     if gpus <= _MANY:
-        return 0.0, 0.0
+        return Bounds()
     expected = 1 + slowdown(assumed, gpus)
     least, most = (1 + slowdown(spread, gpus) for spread in (known.spread_low, known.spread_high))
-    return max(0.0, math.log(expected / least)), max(0.0, math.log(most / expected))
+    factor = normal(level) / normal(_STATED)
+    return Bounds(factor * max(0.0, math.log(expected / least)), factor * max(0.0, math.log(most / expected)))

@@ -1,7 +1,8 @@
 """What there is to choose from, shipped or the user's own: as a list, as TOML, and checked."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _MODULES = {"models": "workloads", "all-reduce": "all_reduce"}
 """Kinds that are not profiles but Python files, by the package that they stand in."""
 
 KINDS = (*sorted(_CLASSES), *_MODULES)
+CALIBRATED = ("accelerators", "clusters", "kernels", "libraries", "links", "software")
+"""Kinds of which something can be fitted."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,19 @@ class Entry:
     description: str
 
 
-def entries(kind: str = "", folders: Folders = SHIPPED) -> Iterator[Entry]:
-    """Yield all that there is of *kind*, or of every kind; an invalid profile's description is its fault."""
+def entries(kind: str = "", folders: Folders = SHIPPED, *, calibrated: bool = False) -> Iterator[Entry]:
+    """Yield all that there is of *kind*, or of every kind; an invalid profile's description is its fault.
+
+    *calibrated* describes instead what was fitted, of the kinds of which something can be.
+    """
     if kind and kind not in KINDS:
         raise unknown(kind, "the kinds of profile", KINDS)
-    for one in [kind] if kind else KINDS:
+    if calibrated and kind and kind not in CALIBRATED:
+        raise unknown(kind, "the kinds of which something can be calibrated", CALIBRATED)
+    describing = calibration if calibrated else describe
+    for one in [kind] if kind else CALIBRATED if calibrated else KINDS:
         for name in names(one, folders):
-            yield Entry(one, name, _described(one, name, folders))
+            yield Entry(one, name, _described(one, name, folders, describing))
 
 
 def names(kind: str, folders: Folders = SHIPPED) -> list[str]:
@@ -106,7 +115,7 @@ def _kind_of(file: Path, table: Mapping[str, Any]) -> str:
     return best
 
 
-def _described(kind: str, name: str, folders: Folders) -> str:
+def _described(kind: str, name: str, folders: Folders, describing: Callable[[Profile], str]) -> str:
     try:
         if kind == "models":
             model = workload(name)
@@ -115,7 +124,7 @@ def _described(kind: str, name: str, folders: Folders) -> str:
             )
         if kind == "all-reduce":
             return _first_sentence(name)
-        return describe(_CLASSES[kind].load(name, folders))
+        return describing(_CLASSES[kind].load(name, folders))
     except InputError as error:
         return f"not valid: {error}"
 
@@ -147,6 +156,16 @@ def describe(profile: Profile) -> str:  # noqa: PLR0911 - one for each kind
             return profile.best if isinstance(profile, Recipe) else profile.source
 
 
+def calibration(profile: Profile) -> str:
+    """Return what of *profile* was fitted, on what, and the error that remained; of a cluster, what of its parts."""
+    if isinstance(profile, Cluster):
+        parts = {"in a node": profile.intra_node, "between nodes": profile.inter_node}
+        told = [f"{profile.accelerator.name}: {calibration(profile.accelerator)}"]
+        told += [f"{where}, {link.name}: {calibration(link)}" for where, link in parts.items()]
+        return ". ".join([profile.calibrated] if profile.calibrated else told)
+    return profile.calibrated or "not said"
+
+
 def _first_sentence(all_reduce: str) -> str:
     text = catalog.module("all_reduce", all_reduce).__doc__ or ""
     return " ".join(text.strip().split("\n\n")[0].split())
@@ -174,18 +193,23 @@ def _table(kind: str, name: str, folders: Folders) -> dict[str, Any]:
 def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     for key, value in table.items():
         if not isinstance(value, dict):
-            yield f"{key} = {_inline(value)}"
+            yield f"{_key(key)} = {_inline(value)}"
     for key, value in table.items():
         if isinstance(value, dict) and value:
             yield ""
-            yield f"[{'.'.join((*path, key))}]"
-            yield from _toml(value, (*path, key))
+            yield f"[{'.'.join((*path, _key(key)))}]"
+            yield from _toml(value, (*path, _key(key)))
+
+
+def _key(name: str) -> str:
+    """Return *name* as a key of TOML, between quotes where it must be."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _inline(value: Any) -> str:
     """Return *value* on one line; a JSON string, number, true, false or array of these is a TOML one too."""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {_inline(inner)}' for key, inner in value.items())}}}"
+        return f"{{{', '.join(f'{_key(key)} = {_inline(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_inline, value))}]"
     return json.dumps(value, ensure_ascii=False)

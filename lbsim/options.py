@@ -126,6 +126,9 @@ CalibrationName = Annotated[
         help="Use values that lbsim calibrate fitted: a name, or a .toml file.",
     ),
 ]
+Level = Annotated[
+    float, typer.Option(min=0.01, max=0.999, help="Probability with which the truth lies in the interval.")
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="A table to read, or JSON in SI units to compute with.")]
 OwnProfiles = Annotated[
     list[Path] | None,

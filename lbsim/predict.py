@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lbsim.errors import InputError
-from lbsim.interval import interval
+from lbsim.interval import Measured, interval
 from lbsim.memory import check_fits
 from lbsim.metrics import Prediction
 from lbsim.scenario import Scenario
@@ -25,11 +25,12 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
     >>> 0.6 < prediction.scaling_efficiency < 0.8  # Akiba et al. measured 0.70
     True
     """
-    spread: dict[str, float] = {}
+    measured = Measured({}, frozenset(), 0.0)
     if calibration is not None:
         if not calibration.said_of(scenario):
             raise InputError(_says_nothing(calibration, scenario))
         spread = dict(zip(VALUES, calibration.spread(scenario, _values), strict=True))
+        measured = Measured(spread, frozenset(one.path for one in calibration.said_of(scenario)), calibration.noise)
         scenario = calibration.apply(scenario)
     needed = check_fits(scenario)
     steps = Steps(scenario)
@@ -39,7 +40,7 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
         **values,
         breakdown=steps.breakdown,
         communication_time=steps.value("communication_time"),
-        interval=interval(scenario, values, level, spread),
+        interval=interval(scenario, values, level, measured),
         memory=needed,
         buffers=steps.run.transfers,
         timeline=steps.run.timeline,

@@ -29,7 +29,7 @@ class Profile(Table):
     source: Text
     """Where the numbers were published or measured."""
     calibrated: Text | None = None
-    """Which of the numbers were fitted, on what, and the error that remained."""
+    """Which of the numbers were fitted, on what, and the error that remained; or "nothing", and why."""
 
     @classmethod
     def load(cls, given: str | Path, folders: Folders = SHIPPED) -> Self:

@@ -108,6 +108,8 @@ class Software(Profile):
     library: Annotated[Library, by_name("libraries")]
     speed: Speed = Speed()
     """The framework's own, on top of its kernels'."""
+    year: int | None = Field(default=None, ge=2012, le=2100)
+    """Of its release, about; of a current one nothing need be said."""
     fitted_rates: int = Field(default=0, ge=0)
     """Published rates with this software that its speed and kernel time were fitted to."""
     kernel_time: Seconds

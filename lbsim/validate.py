@@ -9,7 +9,7 @@ from typing import Literal
 from lbsim.case import CaseFile, Observed, case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, Folders
 from lbsim.errors import InputError
-from lbsim.interval import interval, residuals
+from lbsim.interval import interval, learnt
 from lbsim.memory import check_fits
 from lbsim.question import ask
 from lbsim.scenario import Scenario
@@ -137,11 +137,14 @@ class _Predicted:
 
 @dataclass
 class _Predictions:
-    """The steps of one validation, each played once, if it is needed, however many numbers were observed of it."""
+    """The steps of one validation, each played once, if it is needed, however many numbers were observed of it.
+
+    Their intervals are as wide as the residuals of the other systems, models and cards ask.
+    """
 
     made: dict[str, Steps] = field(default_factory=dict)
 
-    def of(self, scenario: Scenario, quantity: str) -> _Predicted:
+    def of(self, scenario: Scenario, quantity: str, system: str) -> _Predicted:
         key = scenario.model_dump_json()
         if key not in self.made:
             check_fits(scenario)
@@ -149,8 +152,13 @@ class _Predictions:
         value = self.made[key].value(quantity)
         if quantity not in VALUES:
             return _Predicted(value, None, None)
-        bounds = interval(scenario, {quantity: value}, _LEVEL).ranges[quantity]
+        bounds = interval(scenario, {quantity: value}, _LEVEL, without=_own(scenario, system)).ranges[quantity]
         return _Predicted(value, bounds.low, bounds.high)
+
+
+def _own(scenario: Scenario, system: str) -> frozenset[str]:
+    """Return the groups of residuals that are of *system*, or of the model or card of *scenario* that it measured."""
+    return frozenset({system, scenario.model, scenario.cluster.accelerator.name})
 
 
 def _names(file: Path, content: CaseFile, observed: Observed) -> str:
@@ -163,10 +171,10 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
     try:
         scenario = ask(content.scenario, observed.set, folders)
         base: Scenario | None = None
-        predicted = _predicted(scenario, observed, predictions)
+        predicted = _predicted(scenario, observed, predictions, content.system)
         if observed.relative_to is not None:
             base = ask(content.scenario, observed.set | observed.relative_to, folders)
-            predicted = _ratio(predicted, _predicted(base, observed, predictions))
+            predicted = _ratio(predicted, _predicted(base, observed, predictions, content.system))
     except InputError as error:
         raise InputError(f"{file}: {observed.id}: {error}") from None
     return Result(
@@ -189,11 +197,15 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
     )
 
 
-def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions) -> _Predicted:
+def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions, system: str) -> _Predicted:
     if observed.message is None:
-        return predictions.of(scenario, observed.quantity)
-    value, width = ALONE[observed.quantity](scenario, observed.message), math.exp(residuals().all_reduce)
-    return _Predicted(value, value / width, value * width)
+        return predictions.of(scenario, observed.quantity, system)
+    value = ALONE[observed.quantity](scenario, observed.message)
+    off = learnt("all_reduce", _LEVEL, frozenset({system}))
+    quick, slow = math.exp(off.below), math.exp(off.above)
+    if observed.quantity.endswith("time"):
+        return _Predicted(value, value / quick, value * slow)
+    return _Predicted(value, value / slow, value * quick)
 
 
 def _ratio(above: _Predicted, below: _Predicted) -> _Predicted:

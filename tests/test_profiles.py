@@ -5,7 +5,9 @@ import pytest
 from lbsim import InputError, catalog
 from lbsim.calibration import Calibration
 from lbsim.catalog import SHIPPED, Folders, read_toml
+from lbsim.cli import main
 from lbsim.hardware import Accelerator, Cluster, Link
+from lbsim.inventory import CALIBRATED, calibration
 from lbsim.plan import Plan
 from lbsim.profile import Profile
 from lbsim.recipe import Recipe
@@ -159,3 +161,23 @@ def test_a_parent_that_is_no_name_is_refused(folder):
 def test_a_missing_file_is_refused(folder):
     with pytest.raises(InputError, match=r"^no profile file '.*absent\.toml'$"):
         Link.load(folder / "absent.toml")
+
+
+@pytest.mark.parametrize("kind", CALIBRATED)
+def test_every_shipped_profile_says_what_was_fitted_and_on_what_or_that_nothing_was_and_why(kind):
+    for name in SHIPPED.files(kind):
+        told = calibration(CLASSES[kind].load(name))
+        assert "not said" not in told, f"{kind}/{name}"
+        assert "nothing" in told or re.search(r"\d ?(%|GB/s|samples/s)", told), f"{kind}/{name}: no error"
+
+
+def test_the_list_says_what_was_fitted_if_asked(capsys):
+    assert main(["profiles", "list", "accelerators", "--calibrated"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "xeon-8160 nothing: no rate of one socket is published" in told
+    assert re.search(r"p100-sxm2 speed by \S+ on published single-GPU rates; mean error [\d.]+% on the \d+ rows", told)
+
+
+def test_of_what_nothing_can_be_fitted_the_list_says_so(capsys):
+    assert main(["profiles", "list", "models", "--calibrated"]) == 2
+    assert "the kinds of which something can be calibrated" in capsys.readouterr().err

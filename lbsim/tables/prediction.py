@@ -93,7 +93,7 @@ def _answers(prediction: Prediction) -> Table:
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("", min_width=26)
     table.add_column("", justify="right")
-    table.add_column(f"{prediction.interval.level:.0%} interval", justify="right")
+    table.add_column(f"{100 * prediction.interval.level:.3g}% interval", justify="right")
     rows: list[tuple[str, str, float, Dimension | None]] = [
         ("throughput", "throughput", prediction.throughput, SAMPLE_RATE),
         ("throughput of a GPU", "throughput_per_gpu", prediction.throughput_per_gpu, SAMPLE_RATE),

@@ -38,22 +38,28 @@ def errors(share: float, pairs: list[tuple[Rate, Rate]]) -> np.ndarray:
     return np.array(found)
 
 
-def main() -> None:
-    """Print the errors for shares from none to all."""
+def pairs(differ: str) -> list[tuple[Rate, Rate]]:
+    """Return each rate and another of the same source, model, card and software with another *batch* or *precision*."""
     series: dict[tuple[str, str, str, str], list[Rate]] = defaultdict(list)
     for row in rates("calibrate"):
+        scenario = row.scenario
         if row.quantity == "throughput":
-            scenario = row.scenario
-            series[row.system, scenario.model, scenario.cluster.accelerator.name, scenario.plan.precision].append(row)
-    pairs = [
+            names = (scenario.model, scenario.cluster.accelerator.name, scenario.software.name)
+            series[row.system, *names].append(row)
+    return [
         (anchor, other)
         for group in series.values()
         for anchor, other in itertools.permutations(group, 2)
-        if anchor.scenario.plan.batch_per_gpu != other.scenario.plan.batch_per_gpu
-        and anchor.scenario.software.name == other.scenario.software.name
+        if (anchor.scenario.plan.precision != other.scenario.plan.precision) == (differ == "precision")
+        and (differ == "precision" or anchor.scenario.plan.batch_per_gpu != other.scenario.plan.batch_per_gpu)
     ]
+
+
+def main() -> None:
+    """Print the errors for shares from none to all."""
+    found = pairs("batch")
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        print(f"{share:.0%} constant: {summary(errors(share, pairs))}")
+        print(f"{share:.0%} constant: {summary(errors(share, found))}")
 
 
 if __name__ == "__main__":

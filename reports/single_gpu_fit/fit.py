@@ -14,7 +14,7 @@ import csv
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from lbsim.question import ask
 from lbsim.scenario import Anchor
 from lbsim.single_gpu_fit import Fit
 from lbsim.single_gpu_left_out import GROUPS, Unseen, folds, from_another_model, left_out
-from lbsim.single_gpu_rates import Values, kernel_time, kernels, rates
+from lbsim.single_gpu_rates import Rate, Values, kernel_time, kernels, rates
 
 HERE = Path(__file__).parent
 KERNELS = "cudnn"
@@ -76,14 +76,15 @@ def write(fit: Fit) -> None:
                     if f"software {name} {cores}" in named
                 },
             },
-            f"kernel_time and speed {note}",
+            f"kernel_time and speed {note}{_on(name, fit, errors, software_of)}",
         )
     cards = Counter(row.scenario.cluster.accelerator.name for row in fit.data)
     for file in sorted((SHIPPED_PROFILES / "accelerators").glob("*.toml")):
         card = Accelerator.load(file.stem)
         if card.architecture in CPUS:
             continue
-        put(file, {"fitted_rates": cards[file.stem], "speed": speeds(named, card)}, f"speed {note}")
+        told = f"speed {note}{_on(file.stem, fit, errors, GROUPS['card'])}"
+        put(file, {"fitted_rates": cards[file.stem], "speed": speeds(named, card)}, told)
     with (HERE / "residuals.csv").open("w", newline="") as out:
         sheet = csv.writer(out)
         sheet.writerow(["system", "id", "quantity", "cores", "observed_s", "predicted_s", "relative_error"])
@@ -91,6 +92,19 @@ def write(fit: Fit) -> None:
             predicted = row.seconds * math.exp(error)
             cells = [f"{row.seconds:.6g}", f"{predicted:.6g}", f"{math.expm1(error):.4f}"]
             sheet.writerow([row.system, row.id, row.quantity, row.cores, *cells])
+
+
+def software_of(row: Rate) -> str:
+    """Return the name of the software of *row*."""
+    return row.scenario.software.name
+
+
+def _on(name: str, fit: Fit, errors: np.ndarray, of: Callable[[Rate], str]) -> str:
+    """Return the mean error on the rows of the fit that are of *name*, for the note in its profile."""
+    own = np.array([error for row, error in zip(fit.data, errors, strict=True) if of(row) == name])
+    if not own.size:
+        return "; none of them is its own, its speed is its architecture's"
+    return f", {np.abs(np.expm1(own)).mean():.1%} on the {own.size} of its own"
 
 
 def write_nodes() -> None:
