@@ -35,6 +35,7 @@ def of_prediction(prediction: "Prediction") -> dict[str, Any]:
         | {quantity: asdict(bounds) for quantity, bounds in prediction.interval.ranges.items()},
         "memory": asdict(prediction.memory)
         | {"total": prediction.memory.total, "available": prediction.scenario.cluster.accelerator.memory},
+        "calibration": prediction.calibration,
         "scenario": prediction.scenario.model_dump(mode="json"),
         "lbsim": __version__,
     }

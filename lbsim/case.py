@@ -54,6 +54,8 @@ class Observed(Table):
     relative_to: Changes | None = None
     """If there are any, *value* is the quantity divided by the same quantity with these further changes."""
     note: str = ""
+    unfitted: Changes = Field(default_factory=dict)
+    """As of its file, on top of that."""
 
     @model_validator(mode="after")
     def _is_positive(self) -> Self:
@@ -100,6 +102,8 @@ class CaseFile(Table):
     """What the source does not say and the scenario had to."""
     fitted_on_this_system: bool = False
     """Whether numbers in the profiles that the scenario uses were fitted to this system."""
+    unfitted: Changes = Field(default_factory=dict)
+    """What these numbers would be without it, from elsewhere: where a fit that leaves observations out starts."""
     scenario: dict[str, Any]
     observed: Annotated[tuple[Observed, ...], Field(min_length=1)]
 

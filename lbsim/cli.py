@@ -83,13 +83,17 @@ def lbsim(
 @app.command()
 @asking_for_a_scenario
 def predict(
-    scenario: Scenario, ranks: Ranks = None, calibration: CalibrationName = None, output: OutputFormat = Format.TABLE
+    scenario: Scenario,
+    ranks: Ranks = None,
+    calibration: CalibrationName = None,
+    own: OwnProfiles = None,
+    output: OutputFormat = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    prediction = predict_scenario(scenario, calibration=_calibration(calibration))
+    prediction = predict_scenario(scenario, calibration=_calibration(calibration, Folders(own_folders(own))))
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
@@ -102,12 +106,12 @@ def predict(
             print_table(tables.of_ranks(runs))
 
 
-def _calibration(name: str | None) -> "Calibration | None":
+def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
     if name is None:
         return None
     from lbsim.calibration import Calibration
 
-    return Calibration.load(name)
+    return Calibration.load(name, folders)
 
 
 def _simulate_ranks(scenario: Scenario, steps: int) -> "RankRuns":

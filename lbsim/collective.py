@@ -17,6 +17,8 @@ Algorithm = Callable[[float, "Fabric"], "Collective"]
 LinkName = Literal["intra_node", "inter_node"]
 
 
+_COSTS = ("per_collective", "per_step", "per_step_inside", "tree_efficiency")
+"""What a protocol has of its own in place of its library's."""
 Shape = Literal["everyone", "ring", "exchange", "chain up", "chain down", "trees up", "trees down"]
 
 
@@ -49,6 +51,8 @@ class Phase:
     """Such messages that leave one node at once."""
     nics: int = 1
     """NICs of a node that these flows are spread over."""
+    share: float = 1.0
+    """Of what the links reach, that these messages do."""
     passes: int = 3
     """Times that memory is read or written for each byte that comes in: 3 to add it to what is there, 2 to keep it."""
     pattern: Pattern = Pattern()
@@ -107,11 +111,16 @@ class Fabric:
     @cached_property
     def protocols(self) -> tuple["Fabric", ...]:
         """The fabric as each protocol of its library uses it, the library's own first."""
-        usable = (way for way in self.library.protocols if self.intra_node.name.startswith(way.only_over))
-        return (self, *(self._by(way) for way in usable))
+        return (self, *(self._by(way) for way in self.library.protocols if self._carries(way)))
+
+    def _carries(self, way: Protocol) -> bool:
+        """Return whether the links here are such as *way* works over."""
+        across = self.gpus > self.gpus_per_node
+        barred = across and way.not_across and self.inter_node.name.endswith(way.not_across)
+        return self.intra_node.name.startswith(way.only_over) and not barred
 
     def _by(self, way: Protocol) -> "Fabric":
-        costs = {name: getattr(way, name) for name in ("per_collective", "per_step", "per_step_inside")}
+        costs = {name: getattr(way, name) for name in _COSTS}
         intra, inter = (
             link.model_copy(update={"efficiency": link.efficiency * way.efficiency})
             for link in (self.intra_node, self.inter_node)
@@ -126,17 +135,31 @@ class Fabric:
         return ("intra_node", "inter_node") if stride < self.gpus_per_node else ("inter_node",)
 
     def step_time(self, phase: Phase) -> float:
-        """Return the seconds of one step of *phase*: the library's cost, and the slowest of links and reduction.
+        r"""Return the seconds of one step of *phase*: the library's cost, and the slowest of links and reduction.
 
         What comes in is added as it comes, so that arithmetic counts only where memory is slower than the links.
+        Where a message passes k stages, in fragments each of which costs α as a message does and follows the one
+        before, a step between nodes takes, with fragments of the best size,
+
+        .. math:: t = \left( \sqrt{S / B} + \sqrt{(k - 1) α} \right)^2
+
+        so that a link reaches its rate only with messages far larger than αB.
+
+        P. Sanders, J. Speck, J. L. Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan,"
+        Parallel Computing 35(12), 2009, section 2, for a chain of k.
         """
-        library, slowest = self.library, phase.passes * phase.message / self.memory
+        library, message = self.library, phase.message / phase.share
+        slowest = phase.passes * phase.message / self.memory
         if "intra_node" in phase.links:
-            slowest = max(slowest, self.intra_node.time(phase.message))
+            slowest = max(slowest, self.intra_node.time(message))
         if "inter_node" not in phase.links:
             return slowest + (library.per_step if library.per_step_inside is None else library.per_step_inside)
-        crossing = phase.message * phase.flows / phase.nics * self._crowded(phase)
-        return library.per_step + max(slowest, self.inter_node.time(crossing))
+        crossing = message * phase.flows / phase.nics * self._crowded(phase)
+        if library.stages == 1:
+            return library.per_step + max(slowest, self.inter_node.time(crossing))
+        each = library.per_step + self.inter_node.latency
+        wire = max(slowest, self.inter_node.time(crossing) - self.inter_node.latency)
+        return (math.sqrt(wire) + math.sqrt((library.stages - 1) * each)) ** 2
 
     def _crowded(self, phase: Phase) -> float:
         """Return by how much less than its NICs a node can send in *phase*, because switches above are shared.

@@ -33,6 +33,8 @@ PenaltyName = Literal["lars", "linear-scaling"]
 LADDER_SCALE, LADDER_EXPONENT = 85.1, -0.967
 FEWEST_EPOCHS = 16.0
 """The shortest schedule of the ladder; below it the law is not tried."""
+MOST_EPOCHS = 120.0
+"""A third more than the longest schedule of ResNet-50 in the evidence at which only the batch varied."""
 FAILURE = 56 / 998
 """Share of runs that end their schedule short of the target: MLPerf ResNet-50 logs, v0.7 to v4.0, closed division."""
 _OCTAVE = 0.53
@@ -44,6 +46,8 @@ _SOURCES = 1.5
 """Percentage points between sources of one model; the digest of the evidence finds 1 to 2."""
 _WORK_NOISE = 0.05
 """Relative, between a published mean of epochs to a target and the law."""
+_RUN_NOISE = 0.1
+"""Relative, between the epochs to a target of runs of one recipe: MLPerf's reference points have 2 to 9 %."""
 _FREEDOM = 3
 """Of Student's t: a wild row (another generation of a recipe) pulls the fit little."""
 _DRAWS = 2000
@@ -124,6 +128,11 @@ class Law:
     batches: tuple[int, int]
     """The least and largest of the evidence."""
 
+    @property
+    def most_epochs(self) -> float:
+        """How many a plan may take."""
+        return MOST_EPOCHS
+
     def penalty(self, batch: float) -> Array:
         """Return how many times the epochs of a small batch *batch* needs."""
         return np.asarray(1 + (batch / self.critical_batch) ** self.exponent)
@@ -148,17 +157,33 @@ class Law:
         """Return the top-1 accuracy, percent, of a run of *epochs* at *batch*."""
         return _estimate(100 - self.errors(batch, epochs))
 
-    def epochs_to(self, batch: float, top1: float) -> float | None:
-        """Return the fewest epochs whose expected top-1 is *top1* percent; None if no number of them gives it."""
-        floor, penalty = float(np.median(self.floor)), self.middle_penalty(batch)
-        left = 100 - top1 - floor
-        if left <= 0:
+    def epochs_to(self, batch: float, top1: float, share: float = 0.5) -> float | None:
+        """Return the fewest epochs after which *share* of runs have *top1* percent; None if no number of them does.
+
+        A share of one half asks that *top1* is what is expected.
+        """
+        left = np.maximum(100 - top1 - self.floor - self.noise, 0.0)
+        with np.errstate(divide="ignore"):
+            needed = self.penalty(batch) * (left / LADDER_SCALE) ** (1 / LADDER_EXPONENT)
+        start = float(np.quantile(needed, share, method="higher"))
+        if not math.isfinite(start):
             return None
-        start = max(FEWEST_EPOCHS, penalty * (left / LADDER_SCALE) ** (1 / LADDER_EXPONENT))
-        # medians do not multiply: go on from there until the median of all draws has it
-        for epochs in np.ceil(start) + np.arange(-8, 40):
-            if epochs >= FEWEST_EPOCHS and float(np.median(100 - self.errors(batch, float(epochs)))) >= top1:
+        # epochs beyond those of the evidence widen what is possible: go on from there until enough draws have it
+        for epochs in max(FEWEST_EPOCHS, math.ceil(start)) + np.arange(-8, 40):
+            if epochs >= FEWEST_EPOCHS and self.share_of_runs(batch, float(epochs), top1) >= share:
                 return float(epochs)
+        return None
+
+    def share_of_runs(self, batch: float, epochs: float, top1: float) -> float:
+        """Return the share of runs of *epochs* at *batch* with *top1* percent or more."""
+        return float((100 - self.errors(batch, epochs) >= top1).mean())
+
+    def top1_of(self, share: float, batch: float, epochs: float) -> float:
+        """Return the top-1 accuracy, percent, that *share* of runs of *epochs* at *batch* have or exceed."""
+        return float(np.quantile(100 - self.errors(batch, epochs), 1 - share))
+
+    def needed(self, batch: float) -> Estimate | None:  # noqa: ARG002
+        """Return the epochs to the target at *batch*; None where what is fitted are accuracies."""
         return None
 
     def beyond(self, batch: float) -> bool:
@@ -191,6 +216,27 @@ def fit_work(batches: Sequence[float], works: Sequence[float]) -> Law:
     prior = -0.5 * ((np.log(critical / batch.max()) - 1.1) / 2.0) ** 2
     weight += prior[:, None, None] + np.log(weights)[None, :, None]
     drawn = _drawn(weight, (critical, exponents, floors), _WORK_NOISE)
+    return Law(**drawn, evidenced_epochs=_ANY, batches=(int(batch.min()), int(batch.max())))
+
+
+def fit_around(
+    batches: Sequence[float], epochs: Sequence[float], critical_batch: float, doubt: float, freedom: int
+) -> Law:
+    """Fit E0 to the *epochs* to one target of single runs at *batches*, with the critical batch known beforehand.
+
+    Its logarithm has a Student-t distribution of so many degrees of *freedom* around that of *critical_batch*, *doubt*
+    wide. Where batches differ they narrow it.
+    """
+    batch, logs = np.array(batches, float), np.log(np.array(epochs, float))
+    steps = np.linspace(-6, 6, 121)
+    critical = critical_batch * np.exp(steps * doubt)
+    exponents, weights = np.array(_PRIORS["lars"][2]), np.array(_PRIORS["lars"][3])
+    model = np.log1p((batch[:, None, None] / critical[None, :, None]) ** exponents[None, None, :])
+    floors = np.arange(logs.min() - model.max() - 1, logs.max() + 1, _RUN_NOISE / 5)
+    weight = _log_likelihood(logs[:, None, None, None] - model[..., None] - floors, _RUN_NOISE)
+    prior = -(freedom + 1) / 2 * np.log1p(steps**2 / freedom)
+    weight += prior[:, None, None] + np.log(weights)[None, :, None]
+    drawn = _drawn(weight, (critical, exponents, floors), _RUN_NOISE)
     return Law(**drawn, evidenced_epochs=_ANY, batches=(int(batch.min()), int(batch.max())))
 
 

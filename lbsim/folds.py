@@ -25,7 +25,10 @@ class Case:
     file: CaseFile
     observed: Observed
     scenario: Scenario
+    """With what the profiles would say without its file's system, where the file knows (`CaseFile.unfitted`)."""
     family: str
+    shipped: Scenario
+    """With what the profiles say."""
 
     @property
     def what(self) -> str:
@@ -34,7 +37,13 @@ class Case:
 
     def logarithm(self, corrections: Mapping[str, float]) -> float:
         """Return ln(predicted / observed) with these corrections, by path."""
-        scenario = corrected(self.scenario, corrections)
+        return self._logarithm(corrected(self.scenario, corrections))
+
+    def as_shipped(self) -> float:
+        """Return ln(predicted / observed) with what the profiles say."""
+        return self._logarithm(self.shipped)
+
+    def _logarithm(self, scenario: Scenario) -> float:
         quantity, message = self.observed.quantity, self.observed.message
         value = Steps(scenario).value(quantity) if message is None else ALONE[quantity](scenario, message)
         return math.log(value / self.observed.si)
@@ -61,8 +70,10 @@ def cases(place: Path) -> list[Case]:
         for observed in content.observed:
             family = next((name for name in FAMILIES if observed.class_.startswith(name)), None)
             if family is not None and observed.relative_to is None:
-                scenario = ask(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
-                found.append(Case(content, observed, scenario, family))
+                folders = Folders(beside=file.parent.absolute())
+                shipped = ask(content.scenario, observed.set, folders)
+                unfitted = ask(content.scenario, observed.set | content.unfitted | observed.unfitted, folders)
+                found.append(Case(content, observed, unfitted, family, shipped))
     return found
 
 
@@ -70,8 +81,8 @@ def folds(kind: Kind, known: Sequence[Case]) -> Iterable[Fold]:
     """Return what is fitted to and what is predicted from it, fold by fold.
 
     ``system``: from the other systems; of scaling alone, because the profiles were fitted to the systems with fusion
-    policies and all-reduces. ``scale``: the largest scale of a system from its smaller ones. ``model``: from the
-    system's other models, and for an all-reduce from its other sizes.
+    policies and all-reduces. ``scale``: the largest scale of a system from its smaller ones; of all-reduces each number
+    of GPUs from the others. ``model``: from the system's other models, and for an all-reduce from its other sizes.
     """
     if kind == "system":
         for family, group in _groups(known, lambda case: case.family):
@@ -79,7 +90,9 @@ def folds(kind: Kind, known: Sequence[Case]) -> Iterable[Fold]:
                 yield from _each(group, lambda case: case.file.system)
         return
     for _, group in _groups(known, lambda case: f"{case.file.system}, {case.family}"):
-        if kind == "scale":
+        if kind == "scale" and group[0].family == "all-reduce":
+            yield from _each(group, lambda case: str(case.scenario.plan.gpus))
+        elif kind == "scale":
             largest = max(case.scenario.plan.gpus for case in group)
             smaller = [case for case in group if case.scenario.plan.gpus < largest]
             yield from _per_model(smaller, [case for case in group if case.scenario.plan.gpus == largest])
@@ -94,10 +107,7 @@ def _each(group: Sequence[Case], key: Callable[[Case], str]) -> Iterable[Fold]:
 
 
 def _per_model(smaller: list[Case], largest: list[Case]) -> Iterable[Fold]:
-    """Return one fold for each model, which may have a constant a step of its own; all-reduces have none."""
-    if any(case.observed.message is not None for case in largest):
-        yield Fold(smaller, largest)
-        return
+    """Return one fold for each model, which may have a constant a step of its own."""
     for model, unseen in _groups(largest, lambda case: case.scenario.model):
         yield Fold([case for case in smaller if case.scenario.model == model], unseen)
 

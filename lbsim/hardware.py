@@ -7,7 +7,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from lbsim.profile import Profile, Table, by_name
-from lbsim.units import Bytes, BytesPerSecond, Efficiency, Factor, FlopsPerSecond, SamplesPerSecond, Seconds, Share
+from lbsim.units import (
+    TIME,
+    Bytes,
+    BytesPerSecond,
+    Efficiency,
+    Factor,
+    FlopsPerSecond,
+    Quantity,
+    SamplesPerSecond,
+    Seconds,
+    Share,
+)
 
 Precision = Literal["fp32", "tf32", "mixed", "bf16"]
 """Of compute. ``mixed`` is fp16 forward, backward and gradients with fp32 master weights."""
@@ -162,3 +173,10 @@ class Cluster(Profile):
     """Standard deviation between nodes of how long they compute, as a share of it; a node keeps its own."""
     slow: Annotated[tuple[SlowPart, ...], BeforeValidator(_tables("slow parts", "{gpu = 17, compute = 1.3}"))] = ()
     """GPUs and nodes that are unlike the rest, by number."""
+    node_mtbf: Annotated[float, Quantity(TIME)] | None = None
+    """Mean time between failures of one node; if none, another cluster's is assumed, see `lbsim.training_run`."""
+    restart: Seconds = 300.0
+    """Until steps go on after a failure. Five minutes are assumed where no source says."""
+    checkpoint_bandwidth: BytesPerSecond = 1e9
+    """What one node writes to shared storage. Assumed where no source says: Llama 3's storage sustains 2 TB/s for the
+    2,048 nodes that it trained on, 0.98 GB/s each; arXiv:2407.21783, section 3.3.1."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lbsim.noise_scale import MeasuredRecipe
 from lbsim.time_to_accuracy import Choice
 
 _TRUST = 0.001
@@ -34,8 +35,31 @@ def harness_arguments(choice: Choice) -> list[str]:
     return ["train", *_options(choice)]
 
 
+def _own_options(choice: Choice, recipe: MeasuredRecipe) -> Iterator[str]:
+    """Yield the options of one's own run, but for the batch and what follows from it."""
+    plan = choice.prediction.scenario.plan
+    left_out = {"ranks", "communication", "device", "loss_scale", "seed"}
+    changed = {
+        "batch_per_gpu": plan.batch_per_gpu,
+        "epochs": f"{choice.epochs:g}",
+        "rate": f"{recipe.peak_rate(choice.batch):.6g}",
+        "precision": plan.precision,
+        "engine": "ddp" if choice.gpus > 1 else "plain",
+        "output": f"{recipe.name}-{choice.batch}",
+    }
+    for name, value in (recipe.options | changed).items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option
+        elif value is not None and value is not False and name not in left_out:
+            yield from (option, f"{value:g}" if isinstance(value, float) else str(value))
+
+
 def _options(choice: Choice) -> Iterator[str]:
     scenario, recipe, batch = choice.prediction.scenario, choice.recipe, choice.batch
+    if isinstance(recipe, MeasuredRecipe):
+        yield from _own_options(choice, recipe)
+        return
     optimizer = recipe.optimizer
     rate, warm_up = recipe.peak_rate(batch), recipe.warm_up_for(batch)
     options: dict[str, object] = {

@@ -43,7 +43,7 @@ def leave_out(kind: Kind, place: Path = PUBLISHED_CASES) -> list[LeftOut]:
         if fold.training:
             corrections = fit_corrections(fold.training, known, shared=kind == "system")
             found += [
-                LeftOut(case, case.logarithm(corrections.of(case)), known.logarithm(case, {}), len(fold.training))
+                LeftOut(case, case.logarithm(corrections.of(case)), known.as_shipped(case), len(fold.training))
                 for case in fold.unseen
             ]
     if not found:

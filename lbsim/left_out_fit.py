@@ -17,6 +17,8 @@ from lbsim.robust_fit import Linear, Problem, Vector, fit
 
 _NOISE = 0.03
 """What a prediction of the scaling of several GPUs leaves, in the logarithm, beside the spread of the figure itself."""
+_NOISES = {"all-reduce": 0.08}
+"""The same where it is more: of all-reduces, what links and protocols differ by from size to size."""
 _EXACT = {"all-reduce"}
 """Families whose predictions are not taken for linear."""
 
@@ -36,6 +38,10 @@ class Predictions:
         if key not in self.made:
             self.made[key] = case.logarithm(dict(key[-1]))
         return self.made[key]
+
+    def as_shipped(self, case: Case) -> float:
+        """Return ln(predicted / observed) of *case* with what the profiles say."""
+        return self.logarithm(case, {}) if case.scenario == case.shipped else case.as_shipped()
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def fit_corrections(training: Sequence[Case], predictions: Predictions, *, share
     problem: Problem = _Corrected(training, columns, predictions, FAMILIES[family])
     if family not in _EXACT:
         problem = Linear.of(problem, np.zeros(len(keys)))
-    sigma = np.array([math.hypot(_NOISE, case.observed.relative_uncertainty) for case in training])
+    noise = _NOISES.get(family, _NOISE)
+    sigma = np.array([math.hypot(noise, case.observed.relative_uncertainty) for case in training])
     priors = [prior(path, FAMILIES[family][path]) for path, _ in keys]
     found = fit(problem, np.zeros(len(training)), sigma, priors)
     return Corrections(dict(zip(keys, found.places.tolist(), strict=True)), shared)
@@ -97,4 +104,7 @@ class _Corrected:
 
 
 def _keys(case: Case, *, shared: bool) -> dict[str, _Key]:
-    return {path: (path, "" if shared else owner(case.scenario, path)) for path in FAMILIES[case.family]}
+    """Return the key of each correction; a library may say nothing of its own of steps inside a node."""
+    inside = case.scenario.software.library.per_step_inside
+    paths = (path for path in FAMILIES[case.family] if inside is not None or not path.endswith("per_step_inside"))
+    return {path: (path, "" if shared else owner(case.scenario, path)) for path in paths}

@@ -69,6 +69,8 @@ class Prediction:
     timeline: Timeline
     compute_scale: float
     """By which an anchor lengthened compute; 1 without one."""
+    calibration: str | None = None
+    """Name of the one whose values *scenario* has."""
 
 
 def breakdown(times: ComputeTimes, timeline: Timeline, stretch: float, update: float) -> Breakdown:

@@ -160,7 +160,8 @@ def scenario_of(question: Question) -> Scenario:
 def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """Give *command*, whose first parameter is a scenario, the options of a scenario in its place.
 
-    A command whose scenario may be none gets none where no such option is written.
+    One of these that it takes too, it is given as well. A command whose scenario may be none gets none where no such
+    option is written.
     """
     first = next(iter(inspect.signature(command).parameters.values()))
     return _asking(
@@ -190,7 +191,7 @@ def _asking(
 ) -> Callable[..., None]:
     options = inspect.signature(question_of).parameters
     asked = {name: one for name, one in options.items() if name not in without}
-    others = list(inspect.signature(command).parameters.values())[1:]
+    takes = {one.name: one for one in list(inspect.signature(command).parameters.values())[1:]}
 
     @wraps(command)
     def asks(**values: Any) -> None:
@@ -198,10 +199,10 @@ def _asking(
         said = any(value for name, value in options.items() if name != "own")
         command(
             answer(**options) if said or not optional else None,
-            **{name: value for name, value in values.items() if name not in asked},
+            **{name: value for name, value in values.items() if name in takes},
         )
 
-    parameters = [*asked.values(), *others]
+    parameters = (asked | takes).values()
     asks.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
     )

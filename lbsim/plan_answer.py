@@ -4,20 +4,47 @@ from dataclasses import asdict
 from typing import Any
 
 from lbsim import __version__
+from lbsim.hardware import Cluster
 from lbsim.harness_command import harness_command
+from lbsim.noise_scale import MeasuredRecipe
+from lbsim.recipe import Recipe
 from lbsim.time_to_accuracy import Choice, Choices
+from lbsim.training_run import node_mtbf
 
 
 def of_choices(choices: Choices) -> dict[str, Any]:
     """Return every choice, which one is chosen, and its command."""
     return {
         "target": choices.wish.target,
+        "confidence": choices.wish.confidence,
         "chosen_gpus": choices.chosen.gpus,
         "command": harness_command(choices.chosen),
         "most_useful_gpus": choices.most_useful_gpus,
+        "from_runs": from_runs(choices.chosen.recipe),
         "choices": [_of_choice(choice) for choice in choices.choices],
+        "failures": _of_failures(choices.chosen.prediction.scenario.cluster),
         "refused": {str(gpus): why for gpus, why in choices.refused.items()},
         "lbsim": __version__,
+    }
+
+
+def _of_failures(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "node_mtbf": node_mtbf(cluster),
+        "node_mtbf_assumed": cluster.node_mtbf is None,
+        "restart": cluster.restart,
+        "checkpoint_bandwidth": cluster.checkpoint_bandwidth,
+    }
+
+
+def from_runs(recipe: Recipe) -> dict[str, Any] | None:
+    """Return what stands on runs of one's own, if anything does: in samples, epochs, and percent."""
+    if not isinstance(recipe, MeasuredRecipe):
+        return None
+    return {
+        "noise_scale": recipe.noise_scale,
+        "critical_batch": recipe.critical_batch,
+        "runs": [{"folder": row.id, "batch": row.batch, "epochs_to_target": row.epochs} for row in recipe.evidence],
     }
 
 
@@ -29,6 +56,7 @@ def _of_choice(choice: Choice) -> dict[str, Any]:
         "batch_per_gpu": plan.batch_per_gpu,
         "recipe": choice.recipe.name,
         "epochs": choice.epochs,
+        "epochs_to_target": None if choice.needed is None else asdict(choice.needed),
         "top1": asdict(choice.top1),
         "chance_to_reach": choice.chance,
         "time": asdict(choice.run.time),

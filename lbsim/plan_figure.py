@@ -47,7 +47,8 @@ def draw(choices: Choices, file: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     scenario = choices.chosen.prediction.scenario
-    figure.suptitle(f"{scenario.model} to {choices.wish.target:g} % top-1 on {scenario.cluster.name}")
+    sure = "" if choices.wish.confidence is None else f" in {choices.wish.confidence:.0%} of runs"
+    figure.suptitle(f"{Path(scenario.model).name} to {choices.wish.target:g} % top-1{sure} on {scenario.cluster.name}")
     try:
         figure.savefig(file, dpi=130)
     except OSError as error:

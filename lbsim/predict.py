@@ -44,6 +44,7 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
         buffers=steps.run.transfers,
         timeline=steps.run.timeline,
         compute_scale=steps.compute_scale,
+        calibration=calibration.name if calibration else None,
     )
 
 

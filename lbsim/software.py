@@ -1,5 +1,6 @@
 """What runs on the hardware: a framework, its mathematics library and its communication library."""
 
+import math
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -50,8 +51,12 @@ class Protocol(Table):
     """To each step that stays inside a node."""
     efficiency: Efficiency = 1.0
     """Share of what the links reach."""
+    tree_efficiency: tuple[Efficiency, ...] = ()
+    """As of the library."""
     only_over: str = ""
     """What the name of the link inside a node must start with for the protocol to be used."""
+    not_across: str = ""
+    """What the name of the link between nodes must not end with, if it is crossed."""
 
 
 class Library(Profile):
@@ -69,10 +74,27 @@ class Library(Profile):
     """To each step of a collective that crosses nodes, and to others unless *per_step_inside* says so."""
     per_step_inside: Seconds | None = None
     """To each step that stays inside a node."""
+    tree_efficiency: tuple[Efficiency, ...] = ()
+    """Share of what a ring reaches that trees do, with messages of 64 B, 128 B and so on; 1 unless said."""
     protocols: tuple[Protocol, ...] = ()
     """Others than the one that the fields above describe."""
+    stages: int = Field(default=1, ge=1)
+    """That a message passes in each step, one fragment behind the other, such as a copy to a buffer and the wire."""
     streams: int = Field(default=1, ge=1)
     """Collectives that may be under way at once."""
+
+    def tree_share(self, message: float) -> float:
+        """Return the share of what a ring reaches that trees of *message* bytes do, between the sizes that are said.
+
+        >>> library = Library(name="-", source="-", per_collective=0.0, per_step=0.0, tree_efficiency=(1.0, 0.5))
+        >>> [round(library.tree_share(message), 2) for message in (8, 64, 96, 1e9)]
+        [1.0, 1.0, 0.71, 0.5]
+        """
+        if not self.tree_efficiency:
+            return 1.0
+        place = min(max(0.0, math.log2(message / 64)), len(self.tree_efficiency) - 1.0) if message else 0.0
+        below, above = (self.tree_efficiency[at] for at in (math.floor(place), math.ceil(place)))
+        return below + (above - below) * (place % 1)
 
 
 class Software(Profile):

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from lbsim.anchor import anchored
 from lbsim.catalog import SHIPPED, Folders
 from lbsim.compute import compute_times
-from lbsim.convergence import Estimate, Law, law_of
+from lbsim.convergence import MOST_EPOCHS, Estimate, Law, law_of
 from lbsim.errors import InputError, unknown
 from lbsim.memory import check_fits
 from lbsim.metrics import Prediction
@@ -19,12 +20,10 @@ from lbsim.scenario import Scenario, override
 from lbsim.training_run import Faults, TrainingRun, training_run
 from lbsim.units import TIME
 
-MOST_EPOCHS = 120.0
-"""A third more than the longest schedule of ResNet-50 in the evidence at which only the batch varied."""
 _TRIED = 7
 """Batches for each number of GPUs, the largest that fit: a smaller one is slower and saves few epochs."""
+_HALF = 0.5
 _HOUR = 3600.0
-_PERCENT = 100.0
 
 Searched = Mapping[str, tuple[Recipe, Law]]
 """Recipes and their laws, by name."""
@@ -36,6 +35,8 @@ class Wish:
 
     target: float
     """Top-1, percent."""
+    confidence: float | None = None
+    """The share of runs that are to be at or above the target; if none, it is what is expected, and half are below."""
     deadline: float | None = None
     """Seconds."""
     budget: float | None = None
@@ -44,6 +45,13 @@ class Wish:
     """Of a GPU for a second."""
     batch: int | None = None
     """Samples a step over all GPUs; if none, the best."""
+
+
+class _Goal(NamedTuple):
+    """What epochs are for: a share of the runs that arrive is to have this top-1 in percent."""
+
+    top1: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class Choice:
     """Whether the batch is not between those of the recipe's evidence."""
     cost: float | None
     """Expected, reruns included."""
+    needed: Estimate | None = None
+    """Epochs to the target, with 90 %, where runs of one's own take the evidence's place."""
     on_front: bool = False
     """Whether no other choice is both quicker and cheaper."""
 
@@ -125,12 +135,20 @@ def time_to_accuracy(
     scenario: Scenario, gpus: Iterable[int], wish: Wish, recipes: Sequence[Recipe], faults: Faults | None = None
 ) -> Choices:
     """Return the quickest way to *wish* on each number of *gpus*; InputError names the nearest that is possible."""
-    searched = {recipe.name: (recipe, law_of(recipe)) for recipe in recipes}
-    _check_target(wish.target, searched)
+    return by_laws(scenario, gpus, wish, {recipe.name: (recipe, law_of(recipe)) for recipe in recipes}, faults)
+
+
+def by_laws(
+    scenario: Scenario, gpus: Iterable[int], wish: Wish, searched: Searched, faults: Faults | None = None
+) -> Choices:
+    """Return `time_to_accuracy` for recipes that come with their laws."""
+    faults = faults or Faults()
+    goal = _goal(wish, faults)
+    _check_target(goal, searched)
     found, refused = [], {}
     for count in sorted(set(gpus)):
         try:
-            found.append(_best(override(scenario, {"plan.gpus": count}), wish, searched, faults or Faults()))
+            found.append(_best(override(scenario, {"plan.gpus": count}), wish, goal, searched, faults=faults))
         except InputError as error:
             refused[count] = str(error)
     if not found:
@@ -144,41 +162,55 @@ def _beats(one: Choice, other: Choice) -> bool:
     return mine != others and mine[0] <= others[0] and mine[1] <= others[1]
 
 
-def _check_target(target: float, searched: Searched) -> None:
-    """Raise InputError if no recipe reaches *target* at any of its batches, naming the one that comes nearest."""
+def _goal(wish: Wish, faults: Faults) -> _Goal:
+    """Return what epochs are for; a run that never arrives counts as one below the target."""
+    if wish.confidence is None:
+        return _Goal(wish.target, _HALF)
+    most = 1 - faults.never_arrives
+    if wish.confidence >= most:
+        raise InputError(
+            f"--confidence {wish.confidence:.0%}: {faults.never_arrives:.1%} of runs never arrive, however many epochs "
+            f"they have; write less than {most:.1%}"
+        )
+    return _Goal(wish.target, wish.confidence / most)
+
+
+def _check_target(goal: _Goal, searched: Searched) -> None:
+    """Raise InputError if no recipe reaches *goal* at any of its batches, naming the one that comes nearest."""
     reached: list[tuple[float, Recipe, int]] = []
     for recipe, law in searched.values():
         for batch in {recipe.batch_least, recipe.batch_most, *(row.batch for row in recipe.results)}:
-            if _epochs(law, batch, target) is not None:
+            if _epochs(law, batch, goal) is not None:
                 return
-            reached.append((law.top1(batch, MOST_EPOCHS).value, recipe, batch))
+            reached.append((law.top1_of(goal.share, batch, MOST_EPOCHS), recipe, batch))
     best, recipe, batch = max(reached, key=lambda one: one[0])
+    how = "is expected to reach" if goal.share == _HALF else f"reaches in {goal.share:.0%} of runs that arrive"
     raise InputError(
-        f"--target {target:g}%: no recipe reaches it within {MOST_EPOCHS:g} epochs; the best, {recipe.name} at batch "
-        f"{batch:,}, is expected to reach {best:.1f}%"
+        f"--target {goal.top1:g}%: no recipe reaches it within {MOST_EPOCHS:g} epochs; the best, {recipe.name} at "
+        f"batch {batch:,}, {how} {best:.1f}%"
     )
 
 
 @lru_cache(maxsize=4096)
-def _epochs(law: Law, batch: int, target: float) -> float | None:
-    epochs = law.epochs_to(batch, target)
-    return epochs if epochs is not None and epochs <= MOST_EPOCHS else None
+def _epochs(law: Law, batch: int, goal: _Goal) -> float | None:
+    epochs = law.epochs_to(batch, goal.top1, goal.share)
+    return epochs if epochs is not None and epochs <= law.most_epochs else None
 
 
-def _best(scenario: Scenario, wish: Wish, searched: Searched, faults: Faults) -> Choice:
+def _best(scenario: Scenario, wish: Wish, goal: _Goal, searched: Searched, *, faults: Faults) -> Choice:
     """Return the choice whose steps take least time, of every batch and recipe, on the GPUs of *scenario*."""
     recipes = [recipe for recipe, _ in searched.values()]
     options: list[tuple[float, Scenario, str, float]] = []
     fitting, problem = _fitting(scenario, _batches_per_gpu(scenario.plan.gpus, wish.batch, recipes))
     for one in fitting:
-        schedules = list(_schedules(one.plan.batch, wish.target, searched))
+        schedules = list(_schedules(one.plan.batch, goal, searched))
         if schedules:
             throughput = one.plan.batch / _step_time(one)
             options += [(epochs / throughput, one, name, epochs) for name, epochs in schedules]
     if not options:
         raise problem if problem and not fitting else InputError(_why_none(scenario.plan.gpus, wish, recipes))
     _, best, name, epochs = min(options, key=lambda option: option[0])
-    return _choice(predict(best), searched, name, epochs, wish=wish, faults=faults)
+    return _choice(predict(best), searched[name], epochs, wish=wish, fewest=_fewest(searched, goal), faults=faults)
 
 
 def _step_time(scenario: Scenario) -> float:
@@ -201,11 +233,11 @@ def _fitting(scenario: Scenario, batches_per_gpu: Sequence[int]) -> tuple[list[S
     return fits[-_TRIED:], problem
 
 
-def _schedules(batch: int, target: float, searched: Searched) -> Iterator[tuple[str, float]]:
-    """Yield each recipe that reaches *target* at *batch*, with its epochs."""
+def _schedules(batch: int, goal: _Goal, searched: Searched) -> Iterator[tuple[str, float]]:
+    """Yield each recipe that reaches *goal* at *batch*, with its epochs."""
     for name, (recipe, law) in searched.items():
         if recipe.batch_least <= batch <= recipe.batch_most:
-            epochs = _epochs(law, batch, target)
+            epochs = _epochs(law, batch, goal)
             if epochs is not None:
                 yield name, epochs
 
@@ -235,29 +267,29 @@ def _why_none(gpus: int, wish: Wish, recipes: Sequence[Recipe]) -> str:
 
 
 def _choice(
-    prediction: Prediction, searched: Searched, name: str, epochs: float, *, wish: Wish, faults: Faults
+    prediction: Prediction, how: tuple[Recipe, Law], epochs: float, *, wish: Wish, fewest: float, faults: Faults
 ) -> Choice:
-    recipe, law = searched[name]
+    recipe, law = how
     plan = prediction.scenario.plan
     run = training_run(prediction, epochs, faults)
-    arrives = float((_PERCENT - law.errors(plan.batch, epochs) >= wish.target).mean())
     return Choice(
         recipe=recipe,
         prediction=prediction,
         epochs=epochs,
         top1=law.top1(plan.batch, epochs),
-        chance=arrives * (1 - faults.never_arrives),
+        chance=law.share_of_runs(plan.batch, epochs, wish.target) * (1 - faults.never_arrives),
         run=run,
-        efficiency=_fewest(searched, wish.target) / epochs,
+        needed=law.needed(plan.batch),
+        efficiency=fewest / epochs,
         beyond=law.beyond(plan.batch),
         cost=None if wish.price is None else wish.price * plan.gpus * run.mean_with_reruns,
     )
 
 
-def _fewest(searched: Searched, target: float) -> float:
-    """Return the fewest epochs to *target* of any recipe, at the smallest batch that it covers."""
-    every = [_epochs(law, recipe.batch_least, target) for recipe, law in searched.values()]
-    return min(epochs for epochs in [*every, MOST_EPOCHS] if epochs is not None)
+def _fewest(searched: Searched, goal: _Goal) -> float:
+    """Return the fewest epochs to *goal* of any recipe, at the smallest batch that it covers."""
+    every = [_epochs(law, recipe.batch_least, goal) for recipe, law in searched.values()]
+    return min((epochs for epochs in every if epochs is not None), default=MOST_EPOCHS)
 
 
 def _chosen(choices: Sequence[Choice], wish: Wish) -> Choice:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from lbsim.convergence import FAILURE, Array, Estimate
+from lbsim.errors import InputError
+from lbsim.hardware import Cluster
 from lbsim.metrics import Prediction, training_time
+from lbsim.scenario import Scenario
+from lbsim.units import TIME
 
-NODE_MTBF = 54 * 86400 * 2048 / 419
-"""Seconds, 264 days: 419 unexpected interruptions in 54 days of 16,384 GPUs on 2,048 nodes, A. Grattafiori et al.,
-"The Llama 3 Herd of Models," arXiv:2407.21783, section 3.3.4. A cluster's own figure is better."""
+ASSUMED_NODE_MTBF = 264 * 86400.0
+"""Seconds, for clusters whose profile has no ``node_mtbf``: 419 unexpected interruptions in 54 days of 16,384 H100 on
+2,048 nodes, A. Grattafiori et al., "The Llama 3 Herd of Models," arXiv:2407.21783, section 3.3.4. Nodes with
+fewer GPUs than eight may fail less often."""
 _CHECKPOINT_BYTES = 8
 """Of each parameter: fp32 weights and momentum."""
-_CHECKPOINT_RATE = 1e9
-"""Bytes a second to shared storage; assumed, not measured."""
 _RUNS = 2000
 _NORMAL_90 = 1.6449
 """Standard deviations between the middle and an end of a 90 % interval."""
@@ -22,12 +25,8 @@ _NORMAL_90 = 1.6449
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, and what is done against it."""
+    """What goes wrong besides nodes, whose failures are the cluster's, and which of all that may happen is drawn."""
 
-    mtbf: float = NODE_MTBF
-    """Seconds between failures of one node, on average."""
-    restart: float = 300.0
-    """Seconds until steps go on after a failure; assumed."""
     never_arrives: float = FAILURE
     """Share of runs that end short of the target and are run again."""
     seed: int = 0
@@ -55,18 +54,17 @@ def training_run(prediction: Prediction, epochs: float, faults: Faults) -> Train
     r"""Simulate many runs of *epochs* at the speed of *prediction*, whose interval is taken as log-normal.
 
     A checkpoint is written every :math:`\sqrt{2 \delta M}` seconds for a cost δ and a mean time between failures M of
-    all nodes: J. W. Young, "A first order approximation to the optimum checkpoint interval," CACM 17(9), 1974. Failures
-    are a Poisson process; each costs the restart and on average half an interval of work.
+    any node: J. W. Young, "A first order approximation to the optimum checkpoint interval," CACM 17(9), 1974. Failures
+    are a Poisson process; each costs the restart and on average half an interval of work. What fails while lost work
+    is done again is left out, so that this is too quick where failures are not much rarer than checkpoints.
     """
     scenario = prediction.scenario
     plan = scenario.plan.model_copy(update={"epochs": epochs, "validate_each_epoch": True})
     clean = training_time(plan, scenario.workload, prediction.step_time, prediction.breakdown.forward)
-    nodes = math.ceil(plan.gpus / scenario.cluster.gpus_per_node)
-    cost = scenario.workload.parameters * _CHECKPOINT_BYTES / _CHECKPOINT_RATE
-    interval = max(cost, math.sqrt(2 * cost * faults.mtbf / nodes))
-    times, failures = _simulated(
-        prediction, clean * (1 + cost / interval), interval=interval, nodes=nodes, faults=faults
-    )
+    cost = scenario.workload.parameters * _CHECKPOINT_BYTES / scenario.cluster.checkpoint_bandwidth
+    mtbf = _mtbf(scenario, cost)
+    interval = max(cost, math.sqrt(2 * cost * mtbf))
+    times, failures = _simulated(prediction, clean * (1 + cost / interval), interval=interval, mtbf=mtbf, faults=faults)
     generator = np.random.default_rng(faults.seed + 1)
     attempts = generator.geometric(1 - faults.never_arrives, _RUNS)
     until = times * attempts
@@ -82,8 +80,25 @@ def training_run(prediction: Prediction, epochs: float, faults: Faults) -> Train
     )
 
 
+def node_mtbf(cluster: Cluster) -> float:
+    """Return the seconds between failures of one node: the profile's, else what is assumed."""
+    return cluster.node_mtbf or ASSUMED_NODE_MTBF
+
+
+def _mtbf(scenario: Scenario, checkpoint: float) -> float:
+    """Return the seconds between failures of any node that trains; InputError if no run gets past them."""
+    cluster, nodes = scenario.cluster, math.ceil(scenario.plan.gpus / scenario.cluster.gpus_per_node)
+    mtbf = node_mtbf(cluster) / nodes
+    if mtbf <= cluster.restart + checkpoint:
+        raise InputError(
+            f"cluster.node_mtbf = {TIME.short(node_mtbf(cluster), 3)} on {nodes:,} nodes is a failure every "
+            f"{TIME.short(mtbf, 3)}, sooner than a restart and a checkpoint take: no run would end"
+        )
+    return mtbf
+
+
 def _simulated(
-    prediction: Prediction, work: float, *, interval: float, nodes: int, faults: Faults
+    prediction: Prediction, work: float, *, interval: float, mtbf: float, faults: Faults
 ) -> tuple[Array, float]:
     """Return the seconds of many runs of *work* seconds, checkpoints included, and the failures expected in one."""
     generator = np.random.default_rng(faults.seed)
@@ -91,10 +106,10 @@ def _simulated(
     draws = generator.standard_normal(_RUNS) / _NORMAL_90
     slower = math.log(bounds.high / prediction.step_time)
     quicker = math.log(prediction.step_time / bounds.low)
-    expected = work * nodes / faults.mtbf
+    expected = work / mtbf
     works = work * np.exp(np.where(draws > 0, slower, quicker) * draws)
-    happened = generator.poisson(works * nodes / faults.mtbf)
+    happened = generator.poisson(works / mtbf)
     # work lost since the last checkpoint is uniform over the interval, so a sum of many is near its normal
     lost = interval * (happened / 2 + np.sqrt(happened / 12) * generator.standard_normal(_RUNS))
     lost = np.clip(lost, 0, interval * happened)
-    return works + np.minimum(lost, works * happened) + faults.restart * happened, expected
+    return works + np.minimum(lost, works * happened) + prediction.scenario.cluster.restart * happened, expected

@@ -19,7 +19,7 @@ SMALL = ["--gpus", "16", "--model", "resnet50", "--cluster", "mn-1", "--software
 SMALL += ["--batch-per-gpu", "32"]
 KEYS = [
     *("throughput", "throughput_per_gpu", "step_time", "scaling_efficiency", "scaling_efficiency_vs_node"),
-    *("time_to_train", "breakdown", "communication_time", "interval", "memory", "scenario", "lbsim"),
+    *("time_to_train", "breakdown", "communication_time", "interval", "memory", "calibration", "scenario", "lbsim"),
 ]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbsim import InputError, Scenario, catalog, override, predict
-from lbsim.all_reduce import halving_doubling, ring
+from lbsim.all_reduce import auto, double_binary_tree, halving_doubling, ring
 from lbsim.collective import Fabric, closed_form, quickest
 from lbsim.hardware import Link, Switch
 from lbsim.software import Library, Protocol
@@ -55,6 +55,47 @@ def test_with_protocols_a_larger_message_still_takes_no_less_time(message, facto
 @given(st.floats(0, 1e9))
 def test_another_protocol_never_makes_it_slower(message):
     assert seconds(message, fabric(protocols=(EAGER,))) <= seconds(message, fabric())
+
+
+@given(st.floats(1e3, 1e9), st.integers(2, 5))
+def test_a_message_in_stages_takes_what_fragments_of_the_best_size_take(message, stages):
+    """N fragments through k stages take N + k - 1 slots of α + S/(NB): found here by trying every power of 1.01."""
+    over = fabric(2, stages=stages)
+    (step, _) = ring.all_reduce(2 * message, over).phases
+    start, wire = 5e-6, message / 1e10
+    tried = [(count + stages - 1) * (start + wire / count) for count in (1.01**power for power in range(2000))]
+    if (stages - 1) * wire > start:  # one fragment or more
+        assert over.step_time(step) == pytest.approx(min(tried), rel=1e-4)
+    assert over.step_time(step) <= min(tried) * (1 + 1e-12)
+
+
+@given(st.floats(1, 1e10), st.floats(1, 100))
+def test_stages_slow_down_and_matter_less_the_larger_the_message(message, factor):
+    one, two = fabric(8), fabric(8, stages=2)
+    assert seconds(message, two) >= seconds(message, one) * (1 - 1e-12)
+    larger, smaller = (seconds(size, two) / size for size in (message * factor, message))
+    assert larger <= smaller * (1 + 1e-12)
+
+
+def test_without_latency_and_library_stages_cost_nothing():
+    free = Library(name="free", source="made up", per_collective=0.0, per_step=0.0, stages=3)
+    link = LINK.model_copy(update={"latency": 0.0})
+    over = Fabric(8, 1, link, link, 1, free, 1)
+    assert seconds(8e6, over) == pytest.approx(14 * 1e6 / 1e10)
+
+
+def test_trees_reach_the_share_that_their_library_says_and_rings_all():
+    full, half = fabric(64), fabric(64, tree_efficiency=(1.0, 0.5))
+    assert seconds(1e9, half) == seconds(1e9, full)
+    quick, slow = (closed_form(double_binary_tree.all_reduce(1e10, over), over) for over in (full, half))
+    assert slow == pytest.approx(2 * quick, rel=0.01)  # all but the latency
+
+
+@given(st.floats(1, 1e10), st.floats(1, 100))
+def test_with_the_shares_of_nccl_a_larger_message_takes_no_less_time(message, factor):
+    over = replace(fabric(64, 8), library=Library.load("nccl-2"))
+    first, second = (closed_form(*quickest(size, auto.all_reduce, over)) for size in (message, message * factor))
+    assert second >= first * (1 - 1e-12)
 
 
 def tapered(nodes, taper, jobs=1, ring_of=64):

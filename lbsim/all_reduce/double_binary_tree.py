@@ -45,28 +45,29 @@ def _guess(message: float, fabric: Fabric) -> int:
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
     inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
-    depth, chunk = math.ceil(math.log2(nodes)), message / chunks
+    depth, chunk, share = math.ceil(math.log2(nodes)), message / chunks, fabric.library.tree_share(message)
     up, down = Pattern("chain up", inside), Pattern("chain down", inside)
     if nodes == 1:
         steps = chunks + inside - 2
-        passes = tuple(
-            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), passes=touched, pattern=pattern)
-            for name, touched, pattern in (("reduce", 3, up), ("send", 2, down))
+        along = tuple(
+            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), share=share, passes=passes, pattern=pattern)
+            for name, passes, pattern in (("reduce", 3, up), ("send", 2, down))
         )
-        return Collective("double-binary-tree", message, passes)
+        return Collective("double-binary-tree", message, along)
     links, steps = fabric.links(fabric.gpus), chunks + depth - 1
     return Collective(
         "double-binary-tree",
         message,
         running(
             (
-                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",), pattern=up),
+                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",), share=share, pattern=up),
                 Phase(
                     "reduce up the trees",
                     steps,
                     chunk,
                     links,
                     nics=fabric.nics,
+                    share=share,
                     pattern=Pattern("trees up", nodes, stride=inside),
                 ),
                 Phase(
@@ -75,10 +76,11 @@ def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
                     chunk,
                     links,
                     nics=fabric.nics,
+                    share=share,
                     passes=2,
                     pattern=Pattern("trees down", nodes, stride=inside),
                 ),
-                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), passes=2, pattern=down),
+                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), share=share, passes=2, pattern=down),
             )
         ),
     )

@@ -4,12 +4,13 @@ What the command alone needs is imported where it is used: late, for start-up ti
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lbsim.errors import InputError
 from lbsim.options import (
+    Changes,
     Cluster,
     Format,
     Model,
@@ -17,13 +18,17 @@ from lbsim.options import (
     OwnProfiles,
     Precision,
     Software,
-    given,
     own_folders,
     question_of,
     scenario_of,
 )
 from lbsim.terminal import print_json, print_table
 from lbsim.units import PRICE, TIME, Dimension
+
+if TYPE_CHECKING:
+    from lbsim.scenario import Scenario
+    from lbsim.time_to_accuracy import Choices, Wish
+    from lbsim.training_run import Faults
 
 
 def plan(
@@ -35,8 +40,21 @@ def plan(
     cluster: Cluster = None,
     software: Software = None,
     precision: Precision = None,
+    changes: Changes = None,
+    confidence: Annotated[
+        str | None,
+        typer.Option(metavar="PERCENT", help="Of runs that are to reach the target. Default: about half, as expected."),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="One of lbsim profiles list recipes. Default: the best.")
+    ] = None,
+    noise_scale: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="Output folder of a run of the harness with --noise-scale-every, which takes the place of recipes and "
+            "their evidence; repeatable.",
+        ),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples a step, over all GPUs. Default: the best.")] = None,
     deadline: Annotated[
@@ -46,11 +64,6 @@ def plan(
         float | None, typer.Option(metavar="MONEY", help="In the price's currency: choose the quickest within it.")
     ] = None,
     price: Annotated[str | None, typer.Option(metavar="PRICE", help="Of a GPU, e.g. '2.5 /h'.")] = None,
-    mtbf: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Mean time between failures of a node. Default: '264 d', Llama 3's."),
-    ] = None,
-    restart: Annotated[str, typer.Option(metavar="TIME", help="Until steps go on after a failure.")] = "5 min",
     seed: Annotated[int, typer.Option(help="Of the simulated runs.")] = 0,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw time and goodput against GPUs.")] = None,
     own: OwnProfiles = None,
@@ -58,24 +71,31 @@ def plan(
 ) -> None:
     """Plan training to a target accuracy: batch, recipe, epochs, time and cost for each number of GPUs.
 
+    How often a node fails is the cluster's: --set cluster.node_mtbf='90 d', and so cluster.restart.
+
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
+    Of your own:  lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
     from lbsim.catalog import Folders
     from lbsim.time_to_accuracy import Wish, recipes_for, time_to_accuracy
     from lbsim.training_run import Faults
 
     wish = Wish(
-        target=_percent(target),
+        target=_percent("--target", target, "75%"),
+        confidence=None if confidence is None else _percent("--confidence", confidence, "90%") / 100,
         deadline=_parsed(TIME, "--deadline", deadline),
         budget=budget,
         price=_parsed(PRICE, "--price", price),
         batch=batch,
     )
     asked: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
-    scenario = scenario_of(question_of(gpus=1, **asked, own=own))
-    mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
-    known = given({"mtbf": _parsed(TIME, "--mtbf", mtbf), "restart": _parsed(TIME, "--restart", restart)})
-    choices = time_to_accuracy(scenario, _counts(gpus), wish, mine, Faults(**known, seed=seed))
+    scenario = scenario_of(question_of(gpus=1, **asked, changes=changes, own=own))
+    faults = Faults(seed=seed)
+    if noise_scale:
+        choices = _from_runs(scenario, _counts(gpus), wish, noise_scale, recipe, faults)
+    else:
+        mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
+        choices = time_to_accuracy(scenario, _counts(gpus), wish, mine, faults)
     if figure is not None:
         from lbsim.plan_figure import draw
 
@@ -90,13 +110,26 @@ def plan(
         print_table(table_of_choices(choices))
 
 
-def _percent(text: str) -> float:
+def _from_runs(
+    scenario: "Scenario", gpus: list[int], wish: "Wish", runs: list[Path], recipe: str | None, faults: "Faults"
+) -> "Choices":
+    """Return the choices that the user's own *runs* leave."""
+    from lbsim.noise_scale import own_recipe
+    from lbsim.time_to_accuracy import by_laws
+
+    if recipe is not None:
+        raise InputError(f"--recipe {recipe} and --noise-scale: the run is the recipe; give one of them")
+    own, law = own_recipe(runs, scenario.model, scenario.workload.samples, wish.target)
+    return by_laws(scenario, gpus, wish, {own.name: (own, law)}, faults)
+
+
+def _percent(option: str, text: str, example: str) -> float:
     try:
         value = float(text.strip().removesuffix("%"))
     except ValueError:
         value = 0.0
     if not 1 < value < 100:  # a share, 0.75, is refused too
-        raise InputError(f"--target {text}: write a percentage between 1 and 100, e.g. --target 75%")
+        raise InputError(f"{option} {text}: write a percentage between 1 and 100, e.g. {option} {example}")
     return value
 
 

@@ -72,6 +72,9 @@ def train(
     patience: Annotated[str | None, typer.Option(help="With a rank that stands still, e.g. '60 s'.")] = None,
     watch_every: Annotated[int | None, typer.Option(help="Steps between looks at the layers; 0 is never.")] = None,
     watch_activation: Annotated[str | None, typer.Option(help="A layer whose output to watch, e.g. pool5.")] = None,
+    noise_scale_every: Annotated[
+        int | None, typer.Option(help="Steps between measurements of the gradient noise scale; 0 is never.")
+    ] = None,
     tensorboard: Annotated[bool | None, typer.Option(help="Write for TensorBoard too.")] = None,
 ) -> None:
     """Train a model, from the newest checkpoint in the output folder if there is one."""

@@ -17,6 +17,15 @@ COLUMNS = {
     "steps": ("step", "epoch", "rate", "loss", "accuracy", "loss_scale", "skipped"),
     "epochs": ("step", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"),
     "layers": ("step", "layer", "weight_norm", "gradient_norm", "update_norm", "update_ratio", "local_rate"),
+    "noise_scale": (
+        "step",
+        "batch",
+        "squared_gradient",
+        "gradient_variance",
+        "average_squared_gradient",
+        "average_gradient_variance",
+        "noise_scale",
+    ),
     "activations": ("step", "layer", "mean", "standard_deviation", "min", "p1", "p25", "p50", "p75", "p99", "max"),
 }
 """The tables, each a file: ``steps.csv`` and so on."""

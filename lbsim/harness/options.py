@@ -59,6 +59,8 @@ class TrainOptions(Table):
     watch_every: int = Field(default=0, ge=0)
     """Steps between two looks at the layers; 0 is never."""
     watch_activation: str | None = None
+    noise_scale_every: int = Field(default=0, ge=0)
+    """Steps between two measurements of the gradient noise scale; 0 is never."""
     tensorboard: bool = False
 
     @property
@@ -74,6 +76,7 @@ class TrainOptions(Table):
             "patience",
             "watch_every",
             "watch_activation",
+            "noise_scale_every",
             "tensorboard",
             "steps",
         }

@@ -4,6 +4,7 @@ Every random choice follows from the seed, the step and the rank, so there is no
 on from a checkpoint draws what an uninterrupted one would.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from lbsim.harness import data as data_sets
 from lbsim.harness.data import Data
 from lbsim.harness.engine import attach, options_of
 from lbsim.harness.journal import Journal
+from lbsim.harness.noise_scale import NoiseScale, summary
 from lbsim.harness.options import TrainOptions
 from lbsim.harness.precision import Masters
 from lbsim.harness.presence import Presence
@@ -72,6 +74,7 @@ class _Run:
         self.optimizer = optimizers.build(options, self.masters.named)
         communication = together(lambda: options_of(options.engine, options.communication))
         self.forward, self.engine = attach(options.engine, self.model, communication, ranks.size)
+        self.noise = together(self._noise_scale)
         self.step = self._restored()
         self.journal = together(self._journal)
         self.epoch_sums = torch.zeros(2, dtype=torch.float64)
@@ -95,6 +98,8 @@ class _Run:
             if stopping and not at_end:
                 self.tell(f"stopped after step {self.step} of {self.last_step}; the same command goes on from there")
                 return Outcome(self.step, stopped=True, validation_accuracy=self.accuracy)
+        if self.noise is not None and self.journal is not None:
+            self.tell(summary(self.options.output / "noise_scale.csv"))
         return Outcome(self.step, stopped=False, validation_accuracy=self.accuracy)
 
     def close(self) -> None:
@@ -138,6 +143,7 @@ class _Run:
         presence.moved(step, _READING, "reading data")
         samples, labels = self._batch(step)
         watched = self.ranks.first and bool(options.watch_every) and step % options.watch_every == 0
+        noise = self.noise if self.noise is not None and step % options.noise_scale_every == 0 else None
         if self.activation is not None:
             self.activation.wanted = watched
         presence.moved(step, _COMPUTING, "computing")
@@ -145,12 +151,17 @@ class _Run:
         self.engine.begin_step()
         scores = self.forward(samples).float()
         loss = cross_entropy(scores, labels)
-        masters.scaled(loss).backward()
+        if noise is None:
+            masters.scaled(loss).backward()
+        else:
+            noise.backward(masters.scaled(loss), scores, labels, masters.scale.scale if masters.scale else 1.0)
         presence.moved(step, _COMMUNICATING, "communicating")
         with _blaming(presence):
             self.engine.finish_step()
+            if noise is not None:
+                noise.share()
         presence.moved(step, _UPDATING, "updating")
-        taken = self._update(watched=watched)
+        taken = self._update(noise, watched=watched)
         with _blaming(presence):
             mean, accuracy, stops = self._over_ranks(loss.detach(), scores, labels, asked_to_stop=asked_to_stop)
         self.epoch_sums += torch.tensor([mean, accuracy], dtype=torch.float64)
@@ -176,13 +187,17 @@ class _Run:
             samples = samples.contiguous(memory_format=torch.channels_last)
         return samples, labels.to(self.ranks.device, non_blocking=True)
 
-    def _update(self, *, watched: bool) -> bool:
+    def _update(self, noise: NoiseScale | None, *, watched: bool) -> bool:
         """Update the weights unless a gradient overflowed; return whether."""
         masters, options = self.masters, self.options
         if not masters.take_gradients():
             scale = masters.scale.scale if masters.scale else 1.0
             self.tell(f"step {self.step + 1} skipped: a gradient overflowed; loss scale now {scale:g}")
             return False
+        if noise is not None and self.journal is not None:
+            row = noise.row([master.grad for _, master in masters.named if master.grad is not None])
+            if row is not None:
+                self.journal.add("noise_scale", (self.step + 1, *row))
         layers = Layers(masters.named, options.trust, options.weight_decay) if watched else None
         self.optimizer.step()
         masters.give_weights()
@@ -190,8 +205,8 @@ class _Run:
             for name, *values in layers.rows():
                 self.journal.add("layers", (self.step + 1, name, *values))
             if self.activation is not None:
-                row = (self.step + 1, options.watch_activation, *self.activation.distribution())
-                self.journal.add("activations", row)
+                looked = (self.step + 1, options.watch_activation, *self.activation.distribution())
+                self.journal.add("activations", looked)
         return True
 
     def _over_ranks(
@@ -246,6 +261,7 @@ class _Run:
                 "masters": self.masters.state(),
                 "optimizer": self.optimizer.state_dict(),
                 "epoch": [self.epoch_sums.tolist(), self.epoch_steps],
+                "noise_scale": None if self.noise is None else self.noise.averages.state(),
             }
             checkpoint.write(self.options.output, self.step, state)
 
@@ -258,6 +274,8 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.masters.restore(state["masters"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.noise is not None and state.get("noise_scale") is not None:
+            self.noise.averages.restore(state["noise_scale"])
         self.tell(f"going on after step {state['step']}")
         return int(state["step"])
 
@@ -274,14 +292,22 @@ class _Run:
                 )
         return state
 
+    def _noise_scale(self) -> NoiseScale | None:
+        if not self.options.noise_scale_every:
+            return None
+        return NoiseScale(self.model, self.ranks, self.batch, len(self.data.training))
+
     def _recipe(self) -> dict[str, object]:
         return self.options.recipe() | {"ranks": self.ranks.size}
 
     def _journal(self) -> Journal | None:
         if not self.ranks.first:
             return None
+        told = {"batch": self.batch, "training_samples": len(self.data.training), "options": self._recipe()}
         try:
-            return Journal(self.options.output, self.step, tensorboard=self.options.tensorboard)
+            journal = Journal(self.options.output, self.step, tensorboard=self.options.tensorboard)
+            checkpoint.replace_with(self.options.output / "run.json", (json.dumps(told, indent=1) + "\n").encode())
+            return journal  # noqa: TRY300  what is written last may fail too
         except OSError as error:
             raise InputError(f"--output {self.options.output}: {error.strerror}") from None
 

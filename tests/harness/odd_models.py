@@ -4,6 +4,7 @@ import os
 import time
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Slow(nn.Module):
@@ -48,6 +49,17 @@ class Overflows(Slow):
         return scores + (scores - scores.detach()) * 1e6 if self.steps == 3 else scores
 
 
+class Once(nn.Module):
+    """A backward that frees what it needs, as that of reentrant checkpointing does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return checkpoint(self.layer, images.flatten(1).requires_grad_(), use_reentrant=True)
+
+
 def slow():
     return Slow()
 
@@ -58,3 +70,11 @@ def hangs():
 
 def overflows():
     return Overflows()
+
+
+def plain():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def once():
+    return Once()

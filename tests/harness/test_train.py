@@ -84,6 +84,7 @@ def test_tensorboard_reads_what_the_tables_hold(tmp_path):
         "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
     )
     options = ["--model", "cnn", *DIGITS, "--batch-per-gpu", "64", "--rate", "0.1", "--watch-every", "2"]
+    options += ["--noise-scale-every", "2"]
     words = ["train", *options, "--watch-activation", "pool2", "--tensorboard", "--output", str(tmp_path)]
     assert main([*words, "--steps", "3"]) == 0
     assert main([*words, "--steps", "5"]) == 0  # a run that goes on writes beside what is there
@@ -93,6 +94,7 @@ def test_tensorboard_reads_what_the_tables_hold(tmp_path):
         ("steps/loss", "steps", "loss"),
         ("epochs/validation_accuracy", "epochs", "validation_accuracy"),
         ("activations/pool2/p50", "activations", "p50"),
+        ("noise_scale/gradient_variance", "noise_scale", "gradient_variance"),
     ):
         seen = {event.step: event.value for event in events.Scalars(tag)}
         rows = zip(numbers(tmp_path, "step", table), numbers(tmp_path, name, table), strict=True)
