@@ -72,8 +72,9 @@ def cases(place: Path) -> list[Case]:
             if family is not None and observed.relative_to is None:
                 folders = Folders(beside=file.parent.absolute())
                 shipped = ask(content.scenario, observed.set, folders)
-                unfitted = ask(content.scenario, observed.set | content.unfitted | observed.unfitted, folders)
-                found.append(Case(content, observed, unfitted, family, shipped))
+                unfitted = content.unfitted | observed.unfitted
+                scenario = ask(content.scenario, observed.set | unfitted, folders) if unfitted else shipped
+                found.append(Case(content, observed, scenario, family, shipped))
     return found
 
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from lbsim import Scenario
+from lbsim import Scenario, override
 from lbsim.calibration import value_at
-from lbsim.corrections import FAMILIES, corrected, prior
+from lbsim.corrections import FAMILIES, corrected
 
 HERE = Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017")
 CONSTANT = "software.step_overhead"
@@ -26,8 +26,17 @@ def test_without_corrections_nothing_changes():
     assert corrected(HERE, {}) == HERE
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_path_that_is_corrected_is_a_number_of_a_scenario(family):
-    for path, deviation in FAMILIES[family].items():
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_path_that_is_corrected_is_a_number_of_a_scenario(name):
+    family = FAMILIES[name]
+    for path in family.paths(HERE):
         assert value_at(HERE, path) >= 0
-        assert prior(path, deviation).middle == 0
+        assert family.prior(path).lowest < family.prior(path).middle == 0 < family.prior(path).highest
+
+
+def test_a_library_that_says_nothing_of_steps_inside_a_node_has_none_to_correct():
+    inside, all_reduces = "software.library.per_step_inside", FAMILIES["all-reduce"]
+    assert inside in all_reduces.paths(HERE)
+    silent = override(HERE, {"software.library": "gloo"})
+    assert silent.software.library.per_step_inside is None
+    assert inside not in all_reduces.paths(silent)
