@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lbsim.calibration import Line, moved, value_at
+from lbsim.line import Line, moved
 from lbsim.priors import Prior
+from lbsim.quantity import value_at
 from lbsim.scenario import Scenario, override
 
 _REACH = 2.0

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lbsim.calibration import on
 from lbsim.errors import InputError
+from lbsim.line import on
 from lbsim.memory import check_fits
 from lbsim.parameters import Parameter
 from lbsim.robust_fit import Vector

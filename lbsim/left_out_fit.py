@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lbsim.calibration import owner
 from lbsim.corrections import FAMILIES, Family
 from lbsim.folds import Case
+from lbsim.quantity import owner
 from lbsim.robust_fit import Linear, Problem, Vector, fit
 
 _Key = tuple[str, str]

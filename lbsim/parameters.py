@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lbsim.calibration import coordinate, owner, value_at
 from lbsim.errors import InputError
+from lbsim.line import coordinate
 from lbsim.priors import Prior, prior
+from lbsim.quantity import owner, value_at
 from lbsim.scenario import Scenario
 
 _SAME = 1e-9

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 from lbsim import Scenario, override, predict
 from lbsim.calibrate import fit
-from lbsim.calibration import Calibration, Fitted, coordinate
+from lbsim.calibration import Calibration, Fitted
 from lbsim.catalog import SHIPPED
 from lbsim.cli import app, main
 from lbsim.errors import InputError
 from lbsim.fit_problem import Observation
 from lbsim.inventory import as_toml
+from lbsim.line import coordinate
 from lbsim.observations import Found, find
 from lbsim.steps import Steps
 from lbsim.timing import time_all_reduce

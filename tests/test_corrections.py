@@ -3,8 +3,8 @@ import math
 import pytest
 
 from lbsim import Scenario, override
-from lbsim.calibration import value_at
 from lbsim.corrections import FAMILIES, corrected
+from lbsim.quantity import value_at
 
 HERE = Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017")
 CONSTANT = "software.step_overhead"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from lbsim import Scenario, override
-from lbsim.calibration import on
 from lbsim.errors import InputError
 from lbsim.fit_problem import FitProblem, FreeOnes, Observation
+from lbsim.line import on
 from lbsim.parameters import parameters
 from lbsim.steps import Steps
 from lbsim.timing import ALONE
