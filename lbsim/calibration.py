@@ -1,4 +1,4 @@
-r"""What a fit to measurements found: values by dotted path, how sure each is, and what they were fitted to.
+"""What a fit to measurements found: values by dotted path, how sure each is, and what they were fitted to.
 
 Values and their covariance are told on their lines (`lbsim.line`). Needs no numpy: `lbsim.calibrate` makes
 what is read here.
