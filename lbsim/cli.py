@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbsim import __version__, answer, catalog
+from lbsim import __version__, answer
 from lbsim.catalog import Folders
 from lbsim.commands import (
     calibrate,
@@ -24,6 +24,7 @@ from lbsim.commands import (
     testbed,
     timeline,
     tune,
+    validate,
     workload,
 )
 from lbsim.errors import InputError
@@ -120,35 +121,7 @@ def _simulate_ranks(scenario: Scenario, steps: int) -> "RankRuns":
     return simulate_ranks(scenario, steps)
 
 
-@app.command()
-def validate(
-    cases: Annotated[
-        Path, typer.Option(metavar="DIR", help="A folder of case files, or one file.", show_default="what ships")
-    ] = catalog.PUBLISHED_CASES,
-    only: Annotated[str, typer.Option(metavar="TEXT", help="Cases whose system, id, quantity ... has this text.")] = "",
-    without: Annotated[
-        str,
-        typer.Option(
-            "--leave-out", metavar="system|scale|model", help="Fit to the other cases of several GPUs, predict these."
-        ),
-    ] = "",
-    output: OutputFormat = Format.TABLE,
-) -> None:
-    """Predict what others have published or measured, and show how far off that is."""
-    if without:
-        from lbsim.commands.leave_out import left_out
-
-        left_out(without, cases, output)
-        return
-    from lbsim.validate import validate as validate_cases
-
-    validation = validate_cases(cases, only)
-    if output is Format.JSON:
-        print_json(answer.of_validation(validation))
-    else:
-        from lbsim import tables
-
-        print_table(tables.of_validation(validation))
+app.command()(validate.validate)
 
 
 @profiles.command("list")

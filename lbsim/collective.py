@@ -146,8 +146,21 @@ class Fabric:
         so that a link reaches its rate only with messages far larger than αB.
 
         P. Sanders, J. Speck, J. L. Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan,"
-        Parallel Computing 35(12), 2009, section 2, for a chain of k.
+        Parallel Computing 35(12), 2009, section 2, for a chain of k. Where a message travels in n segments, of which
+        each is sent while those before it wait for their latency, a step takes
+
+        .. math:: t = \max\left( S / B, α + S / (n B) \right)
+
+        as Gloo's ring has it, with two a rank or more (gloo/allreduce.cc).
         """
+        parts = self.library.segments
+        if parts == 1:
+            return self._whole(phase)
+        nothing, part = (self._whole(replace(phase, message=phase.message * share)) for share in (0.0, 1 / parts))
+        return max(self._whole(phase) - nothing, part)
+
+    def _whole(self, phase: Phase) -> float:
+        """Return the seconds of one step of *phase* whose message travels as one."""
         library, message = self.library, phase.message / phase.share
         slowest = phase.passes * phase.message / self.memory
         if "intra_node" in phase.links:

@@ -96,7 +96,7 @@ def folds(kind: Kind, known: Sequence[Case]) -> Iterable[Fold]:
         elif kind == "scale":
             largest = max(case.scenario.plan.gpus for case in group)
             smaller = [case for case in group if case.scenario.plan.gpus < largest]
-            yield from _per_model(smaller, [case for case in group if case.scenario.plan.gpus == largest])
+            yield Fold(smaller, [case for case in group if case.scenario.plan.gpus == largest])
         else:
             yield from _each(group, lambda case: case.what)
 
@@ -105,12 +105,6 @@ def _each(group: Sequence[Case], key: Callable[[Case], str]) -> Iterable[Fold]:
     """Return one fold for each *key*, predicted from all others."""
     for name, unseen in _groups(group, key):
         yield Fold([case for case in group if key(case) != name], unseen)
-
-
-def _per_model(smaller: list[Case], largest: list[Case]) -> Iterable[Fold]:
-    """Return one fold for each model, which may have a constant a step of its own."""
-    for model, unseen in _groups(largest, lambda case: case.scenario.model):
-        yield Fold([case for case in smaller if case.scenario.model == model], unseen)
 
 
 def _groups(known: Iterable[Case], key: Callable[[Case], str]) -> Iterable[tuple[str, list[Case]]]:

@@ -1,7 +1,7 @@
 """Fits corrections of what the profiles say to some observations of several GPUs.
 
-The logarithms of the predictions are taken for linear in the corrections around what the profiles say, so that all
-folds share the plays that it takes; what is left out is then predicted exactly.
+Most logarithms of predictions are taken for linear in the corrections around what the profiles say, so that all folds
+share the plays that it takes; what is left out is then predicted exactly.
 """
 
 import math
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lbsim.corrections import FAMILIES, Family
+from lbsim.corrections import CONSTANT, FAMILIES, Family
 from lbsim.folds import Case
 from lbsim.quantity import owner
 from lbsim.robust_fit import Linear, Problem, Vector, fit
 
 _Key = tuple[str, str]
-"""A path, and the profile that it is of; none if all profiles share its correction."""
+"""A path, and the profile or model that it is of; none if all share its correction."""
 
 
 @dataclass
@@ -96,4 +96,9 @@ class _Corrected:
 
 def _keys(case: Case, *, shared: bool) -> dict[str, _Key]:
     paths = FAMILIES[case.family].paths(case.scenario)
-    return {path: (path, "" if shared else owner(case.scenario, path)) for path in paths}
+    return {path: (path, "" if shared else _whose(case, path)) for path in paths}
+
+
+def _whose(case: Case, path: str) -> str:
+    """Return whose number *path* is: its profile's; a constant a step is each model's own."""
+    return case.scenario.model if path == CONSTANT else owner(case.scenario, path)

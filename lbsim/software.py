@@ -78,6 +78,8 @@ class Library(Profile):
     """Share of what a ring reaches that trees do, with messages of 64 B, 128 B and so on; 1 unless said."""
     protocols: tuple[Protocol, ...] = ()
     """Others than the one that the fields above describe."""
+    segments: int = Field(default=1, ge=1)
+    """That a message travels in within each step, each while those before it wait for their latency."""
     stages: int = Field(default=1, ge=1)
     """That a message passes in each step, one fragment behind the other, such as a copy to a buffer and the wire."""
     streams: int = Field(default=1, ge=1)

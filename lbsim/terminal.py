@@ -3,7 +3,11 @@
 rich is imported where a table is printed: late, for start-up time alone.
 """
 
+import csv
+import io
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +19,16 @@ if TYPE_CHECKING:
 def print_json(content: dict[str, Any]) -> None:
     """Print *content* to compute with."""
     typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print *rows*, one or more with the same keys, under their names; what is unknown is empty."""
+    rows = list(rows)
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    typer.echo(sheet.getvalue(), nl=False)
 
 
 def print_table(table: "RenderableType") -> None:
@@ -35,3 +49,16 @@ def print_error(error: object) -> None:
 def print_note(text: str) -> None:
     """Print *text* as one line on standard error, beside an answer that stands."""
     typer.echo(f"lbsim: {' '.join(text.split())}", err=True)
+
+
+@contextmanager
+def progress(total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error, if that is a terminal; call what this yields with how many more are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+        bar = bars.add_task("", total=total, completed=done)
+        yield lambda more: bars.update(bar, advance=more)

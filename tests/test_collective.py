@@ -84,6 +84,19 @@ def test_without_latency_and_library_stages_cost_nothing():
     assert seconds(8e6, over) == pytest.approx(14 * 1e6 / 1e10)
 
 
+@given(st.floats(1, 1e9), st.integers(2, 4))
+def test_of_a_message_in_segments_the_link_is_never_idle_once_they_take_longer_than_the_latency(message, segments):
+    over = fabric(2, segments=segments)
+    (step, _) = ring.all_reduce(2 * message, over).phases
+    start, wire = 5e-6, message / 1e10
+    ends, sent = [], 0.0
+    for number in range(segments):  # each is sent when the link is free, and that of the step before has come
+        sent = max(sent, number * wire / segments) + wire / segments
+        ends.append(sent + start)
+    first_of_the_next = max(ends[0], sent)  # which waits for its own latency, or for the link
+    assert over.step_time(step) == pytest.approx(first_of_the_next, rel=1e-9)
+
+
 def test_trees_reach_the_share_that_their_library_says_and_rings_all():
     full, half = fabric(64), fabric(64, tree_efficiency=(1.0, 0.5))
     assert seconds(1e9, half) == seconds(1e9, full)

@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import re
 from typing import Any
@@ -144,6 +146,15 @@ def test_a_case_may_name_a_profile_beside_it(cases):
     (folder / "slow.toml").write_text('extends = "mn-1"\nnics = 2\n')
     (result,) = validate(folder / "they.toml").results
     assert result.predicted == predict(scenario(cluster=folder / "slow.toml")).step_time
+
+
+def test_csv_has_a_row_for_each_case_of_the_json(cases, capsys):
+    folder = cases(observed("step_time", '"1 s"'), observed("breakdown.update", '"1 s"'))
+    assert main(["validate", "--cases", str(folder), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)["cases"]
+    assert main(["validate", "--cases", str(folder), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [{name: "" if value is None else str(value) for name, value in one.items()} for one in told] == rows
 
 
 FAULTS = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from lbsim import __version__
 from lbsim.errors import unknown
-from lbsim.options import Format
-from lbsim.terminal import print_json, print_table
+from lbsim.options import RowFormat
+from lbsim.terminal import print_csv, print_json, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lbsim.leave_out import Summary
 
 
-def left_out(text: str, cases: Path, output: Format) -> None:
+def left_out(text: str, cases: Path, output: RowFormat) -> None:
     """Leave out each system, scale or model, whichever *text* says, and print one line for each class."""
     from lbsim.folds import KINDS
     from lbsim.leave_out import leave_out, summaries
@@ -27,8 +27,10 @@ def left_out(text: str, cases: Path, output: Format) -> None:
     if kind is None:
         raise unknown(text, "--leave-out", KINDS)
     found = summaries(kind, leave_out(kind, cases))
-    if output is Format.JSON:
+    if output is RowFormat.JSON:
         print_json({"leave_out": kind, "classes": [asdict(one) for one in found], "lbsim": __version__})
+    elif output is RowFormat.CSV:
+        print_csv(asdict(one) | {"target": one.target and f"{one.target.mean}/{one.target.worst}"} for one in found)
     else:
         print_table(_table(found))
 

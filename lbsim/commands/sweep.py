@@ -4,7 +4,6 @@ What the command alone needs is imported where it is used: late, for start-up ti
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from lbsim.options import asking_without_a_file, from_here
 from lbsim.question import Question
-from lbsim.terminal import print_error
+from lbsim.terminal import print_error, progress
 from lbsim.workload_file import SUFFIXES
 
 if TYPE_CHECKING:
@@ -78,20 +77,7 @@ def _from_here(path: str, values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _collect(asked: "Sweep", left: int, batches: "Iterator[list[Row]]", keep: "Callable[[list[Row]], None]") -> None:
-    with _progress(len(asked.numbers), len(asked.numbers) - left) as advance:
+    with progress(len(asked.numbers), len(asked.numbers) - left) as advance:
         for rows in batches:
             keep(rows)
             advance(len(rows))
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("", total=total, completed=done)
-        yield lambda more: progress.update(bar, advance=more)

@@ -61,7 +61,7 @@ def write(report: Report, folder: Path) -> list[Path]:
             if one.picture is not None:
                 _lay_out(one.picture.figure)
                 for suffix in FORMATS:
-                    _save(one.picture.figure, made / f"{one.name}.{suffix}")
+                    save(one.picture.figure, made / f"{one.name}.{suffix}")
                 pictures[one.name] = (made / f"{one.name}.svg").read_bytes()
         _write_numbers(made / "numbers.csv", drawn)
         text = page(report.title, report.command, report.subject, drawn, pictures)
@@ -80,7 +80,7 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
     """Write *figure* without a date, so that the same report is the same files.
 
     For size, PNG has a palette and SVG no more than two decimals, of a point, and no blanks between its elements.

@@ -12,13 +12,14 @@ import math
 from collections import defaultdict
 
 import numpy as np
-from fit import Row, kernel_time, rows, summary
+from fit import summary
 
 from lbsim.compute import compute_times
 from lbsim.hardware import Speed
+from lbsim.single_gpu_rates import Rate, kernel_time, rates
 
 
-def times(row: Row) -> tuple[float, float]:
+def times(row: Rate) -> tuple[float, float]:
     """Return the seconds of compute and of the update of *row* with a software that nobody has fitted."""
     software = row.scenario.software
     unknown = software.model_copy(update={"kernel_time": kernel_time(software.name, {}), "speed": Speed()})
@@ -26,7 +27,7 @@ def times(row: Row) -> tuple[float, float]:
     return found.input_overhead + found.forward + found.backward, found.update
 
 
-def errors(share: float, pairs: list[tuple[Row, Row]]) -> np.ndarray:
+def errors(share: float, pairs: list[tuple[Rate, Rate]]) -> np.ndarray:
     """Return the logarithms of predicted over observed when *share* of an anchor's surplus is constant."""
     found = []
     for anchor, other in pairs:
@@ -39,8 +40,8 @@ def errors(share: float, pairs: list[tuple[Row, Row]]) -> np.ndarray:
 
 def main() -> None:
     """Print the errors for shares from none to all."""
-    series: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
-    for row in rows("calibrate"):
+    series: dict[tuple[str, str, str, str], list[Rate]] = defaultdict(list)
+    for row in rates("calibrate"):
         if row.quantity == "throughput":
             scenario = row.scenario
             series[row.system, scenario.model, scenario.cluster.accelerator.name, scenario.plan.precision].append(row)

@@ -2,9 +2,8 @@
 
     python reports/testbed/fit.py
 
-Fitted to `traces/testbed/`, all-reduces by Gloo's ring and steps by two plans, at two of the three rates: the share of
-the links' rate, the latency of a ring's step, what a collective costs, and what a step costs. Everything else is
-predicted: rows of `predicted.csv`, and the figure. Two models are compared:
+`lbsim/testbed_fit.py` says what is fitted and predicts; here are the rows of `predicted.csv`, the figure, and two other
+models beside the first:
 
 - *as lbsim has it*: a ring's step takes latency + message / rate (`lbsim.collective.Fabric.step_time`);
 - *pipelined*: Gloo cuts a step's message in two and sends the second half while the first one's latency runs, so a
@@ -16,114 +15,22 @@ predicted: rows of `predicted.csv`, and the figure. Two models are compared:
 
 import csv
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 
-import numpy as np
-from scipy.optimize import least_squares
-
-from lbsim.all_reduce import hierarchical, ring, two_level
-from lbsim.collective import Collective, Fabric, Phase, closed_form
-from lbsim.compute import ComputeTimes, GradientTensor
-from lbsim.fusion import fuse
-from lbsim.hardware import Link
-from lbsim.plan import Plan
-from lbsim.simulate import Step, Transfer, simulate
-from lbsim.software import Library
-from lbsim.testbed import FRAME, PAYLOAD, burst
-from lbsim.trace import Observation, RankTimeline, Setting, Trace, read_trace, timelines_of
+from lbsim.collective import Collective, Fabric, Phase
+from lbsim.testbed import burst
+from lbsim.testbed_fit import FITTED_HOSTS, LEFT_OUT_RATE, Measured, Model, compute, fit, read
 
 HERE = Path(__file__).parent
 TRACES = HERE.parents[1] / "traces" / "testbed"
-FITTED_HOSTS, LEFT_OUT_RATE = (2, 4), 10e6
-"""Bytes a second: 80 Mb/s."""
-FITTED_PLANS = (("one-buffer", False), ("threshold", True))
-SMALL = 256 * 1024.0
-"""Bytes; smaller messages are a class of their own, as their time is the processors', not the links'."""
-WARM_UP = 2
 PROCESSORS = 2
 """Of the machine that was measured."""
-SOURCE = "lbsim testbed"
-MODELS = (("as lbsim has it", False, False), ("pipelined", True, False), ("pipelined, shared", True, True))
-"""Each with whether it is pipelined, and shares processors."""
-PRIORS = {"efficiency": 0.99, "latency": 5e-4, "collective": 5e-4, "step": 2e-3}
-"""Where the fit starts, and what it is drawn to, weakly; seconds but the first."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One thing measured: an all-reduce, or the steps by one plan."""
-
-    quantity: str
-    hosts: int
-    rate: float
-    settings: tuple[tuple[str, Setting], ...]
-    seconds: float
-    """Median; of steps, of the slowest rank's."""
-    low: float
-    high: float
-
-    @property
-    def said(self) -> dict[str, Setting]:
-        """What was chosen."""
-        return dict(self.settings)
-
-    @property
-    def label(self) -> str:
-        """In a word or two."""
-        said = self.said
-        if self.quantity == "all_reduce":
-            return f"{said['all_reduce']} {float(said['message'] or 0) / 1024:.0f} KiB"
-        return f"{said['fusion']}{'' if said['overlap'] else ', no overlap'}, {said['all_reduce']}"
-
-    @property
-    def group(self) -> str:
-        """The class that its error is counted in."""
-        if self.quantity == "all_reduce":
-            return "all-reduce, 256 KiB and more" if float(self.said["message"] or 0) >= SMALL else "all-reduce, less"
-        return "steps without fusion" if self.said["fusion"] == "none" else "steps"
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the fit sees it."""
-        seen = self.hosts in FITTED_HOSTS and self.rate != LEFT_OUT_RATE and self.said["all_reduce"] == "backend"
-        return seen and (self.quantity == "all_reduce" or (self.said["fusion"], self.said["overlap"]) in FITTED_PLANS)
-
-
-def read() -> list[Row]:
-    """Return what was measured."""
-    rows: list[Row] = []
-    for file in sorted(TRACES.glob("*x*.json")):
-        trace = read_trace(file)
-        rows += _of_all_reduces(trace) if trace.measured == "all-reduce" else _of_steps(trace)
-    return rows
-
-
-def _of_all_reduces(trace: Trace) -> Iterable[Row]:
-    return (_row(trace, observation, observation.samples) for observation in trace.observations)
-
-
-def _of_steps(trace: Trace) -> Iterable[Row]:
-    plans: dict[tuple[tuple[str, Setting], ...], list[Observation]] = {}
-    for observation in trace.observations:
-        plans.setdefault(tuple(observation.settings.items()), []).append(observation)
-    for ranks in plans.values():
-        slowest = [max(samples) for samples in zip(*(rank.samples for rank in ranks), strict=True)]
-        yield _row(trace, ranks[0], slowest)
-
-
-def _row(trace: Trace, observation: Observation, samples: Iterable[float]) -> Row:
-    times = sorted(samples)
-    rate = float(trace.settings["bandwidth"] or 0)
-    settings = tuple(observation.settings.items())
-    return Row(observation.quantity, trace.gpus, rate, settings, median(times), times[0], times[-1])
-
-
-@dataclass(frozen=True)
-class Pipelined(Fabric):
+class HalfHidden(Fabric):
     """A fabric on which a step's message travels in two segments."""
 
     def step_time(self, phase: Phase) -> float:
@@ -133,103 +40,42 @@ class Pipelined(Fabric):
 
 
 @dataclass(frozen=True)
-class Model:
-    """lbsim's own collectives, fusion and simulation, on the testbed as a cluster."""
+class Pipelined(Model):
+    """Hosts that send in two segments and find their buckets full."""
 
-    efficiency: float
-    """Beside the share that frames leave to their payload."""
-    latency: float
-    collective: float
-    step: float
-    pipelined: bool
-    shared: bool
-
-    @classmethod
-    def of(cls, values: np.ndarray, *, pipelined: bool, shared: bool) -> "Model":
-        """Return the model at *values*, logarithms relative to the priors."""
-        scaled = {
-            name: prior * float(np.exp(value)) for (name, prior), value in zip(PRIORS.items(), values, strict=True)
-        }
-        return cls(**scaled | {"efficiency": min(1.0, scaled["efficiency"])}, pipelined=pipelined, shared=shared)
-
-    def seconds(self, row: Row) -> float:
-        """Return the predicted seconds of *row*."""
-        if row.quantity == "all_reduce":
-            return closed_form(*self._carried(float(row.said["message"] or 0), row))
-        return median(self._step(times, row) for times in _compute())
-
-    def _step(self, times: ComputeTimes, row: Row) -> float:
-        said = row.said
-        plan = Plan(
-            gpus=row.hosts,
-            communication_precision="fp32",
-            fusion=str(said["fusion"]),
-            fusion_threshold=float(said["fusion_threshold"] or 0),
-        )
-        gradients = times.gradients
-        if not said["overlap"]:
-            gradients = tuple(replace(gradient, ready=times.backward) for gradient in gradients)
-        transfers = tuple(Transfer(b, *self._carried(b.message, row)) for b in fuse(gradients, plan))
-        return simulate(Step(times, transfers, bool(said["overlap"]), overhead=self.step)).step_time
-
-    def _carried(self, message: float, row: Row) -> tuple[Collective, Fabric]:
-        name = str(row.said["all_reduce"])
-        if name == "hybrid":
-            name = "backend" if message >= float(row.said["hybrid_threshold"] or 0) else "hierarchical"
-        fabric = self._fabric(row, 2 if name == "two-level" else 1)
-        if name == "backend":
-            return ring.all_reduce(message, fabric), fabric
-        if name == "two-level":  # the harness's groups as nodes of two hosts, each with a link of its own
-            return two_level.all_reduce(message, fabric), fabric
-        collective = hierarchical.all_reduce(message, fabric)
-        if self.pipelined:
+    def carried(self, message: float, row: Measured) -> tuple[Collective, Fabric]:
+        """Return what carries *message*; what the full buckets give is free."""
+        collective, fabric = super().carried(message, row)
+        if collective.algorithm == "hierarchical":
             free = burst(row.rate)
             phases = (replace(p, message=max(0.0, p.message - free / p.steps)) for p in collective.phases)
             collective = replace(collective, phases=tuple(phases))
         return collective, fabric
 
-    def _fabric(self, row: Row, hosts_per_node: int) -> Fabric:
-        share = self.efficiency * PAYLOAD / FRAME
-        latency = self.latency * row.hosts / PROCESSORS if self.shared else self.latency
-        link = Link(name="veth", source=SOURCE, latency=latency, bandwidth=row.rate, efficiency=share)
-        library = Library(name="gloo", source=SOURCE, per_collective=self.collective, per_step=0.0)
-        kind = Pipelined if self.pipelined else Fabric
-        return kind(row.hosts, hosts_per_node, link, link, hosts_per_node, library, 2)
+    def fabric(self, row: Measured, hosts_per_node: int) -> Fabric:
+        """Return the same links, over which a step takes less."""
+        return HalfHidden(**vars(super().fabric(row, hosts_per_node)))
 
 
-@cache
-def _compute() -> list[ComputeTimes]:
-    """Return the steps that the hosts replayed after the warm-up."""
-    recorded = timelines_of(read_trace(TRACES / "compute.json"), 0)
-    return [_times(timeline) for timeline in recorded[WARM_UP:]]
+@dataclass(frozen=True)
+class Shared(Pipelined):
+    """Likewise, with a latency that is the work of processors that all hosts share."""
+
+    def fabric(self, row: Measured, hosts_per_node: int) -> Fabric:
+        """Return the same links with the latency of so many hosts."""
+        fabric = super().fabric(row, hosts_per_node)
+        link = fabric.inter_node.model_copy(update={"latency": self.latency * row.hosts / PROCESSORS})
+        return replace(fabric, inter_node=link, intra_node=link)
 
 
-def _times(timeline: RankTimeline) -> ComputeTimes:
-    forward, latest, gradients = timeline.marks["forward"], 0.0, []
-    for number, gradient in zip(range(len(timeline.gradients), 0, -1), timeline.gradients, strict=True):
-        latest = max(latest, (gradient.ready or 0.0) - forward)
-        gradients.append(GradientTensor(gradient.name, number, gradient.elements, latest))
-    update = timeline.marks["step"] - timeline.marks["all_reduce"]
-    return ComputeTimes(forward, latest, update, 0.0, tuple(gradients))
-
-
-def fit(rows: list[Row], *, pipelined: bool, shared: bool) -> Model:
-    """Return the model that fits *rows*, robustly and in log space, its values drawn to their priors."""
-
-    def residuals(values: np.ndarray) -> np.ndarray:
-        model = Model.of(values, pipelined=pipelined, shared=shared)
-        errors = np.array([np.log(model.seconds(row) / row.seconds) for row in rows])
-        return np.concatenate([errors / 0.02, values / np.log(10)])
-
-    found = least_squares(residuals, np.zeros(len(PRIORS)), loss="soft_l1", diff_step=[1e-3])
-    return Model.of(found.x, pipelined=pipelined, shared=shared)
+MODELS: dict[str, type[Model]] = {"as lbsim has it": Model, "pipelined": Pipelined, "pipelined, shared": Shared}
 
 
 def main() -> None:
-    """Fit both models, and print and keep what they predict."""
-    rows = read()
+    """Fit the models, and print and keep what they predict."""
+    rows, computed = read(TRACES), compute(TRACES)
     known, unseen = [row for row in rows if row.fitted], [row for row in rows if not row.fitted]
-    models = {name: fit(known, pipelined=pipelined, shared=shared) for name, pipelined, shared in MODELS}
+    models = {name: fit(known, computed, kind) for name, kind in MODELS.items()}
     for name, model in models.items():
         print(
             f"{name}: {model.efficiency:.4f} of the rate for payload, latency {model.latency * 1e3:.3f} ms, "
@@ -246,7 +92,7 @@ def main() -> None:
         _draw({row: seconds["as lbsim has it"] for row, seconds in predicted.items() if not row.fitted})
 
 
-def _parts(unseen: list[Row]) -> list[tuple[str, list[Row]]]:
+def _parts(unseen: list[Measured]) -> list[tuple[str, list[Measured]]]:
     few = [row for row in unseen if row.hosts in FITTED_HOSTS]
     return [
         ("2 and 4 hosts, other rate, algorithm or plan", few),
@@ -261,7 +107,7 @@ def _errors(ratios: list[float]) -> str:
     return f"{mean(errors):.1%} | {max(errors):.1%}"
 
 
-def _keep(predicted: dict[Row, dict[str, float]]) -> None:
+def _keep(predicted: dict[Measured, dict[str, float]]) -> None:
     with (HERE / "predicted.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         names = next(iter(predicted.values()))
@@ -271,7 +117,7 @@ def _keep(predicted: dict[Row, dict[str, float]]) -> None:
             writer.writerow([row.hosts, f"{row.rate:.0f}", row.label, row.group, int(row.fitted), *times])
 
 
-def _draw(predicted: dict[Row, float]) -> None:
+def _draw(predicted: dict[Measured, float]) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415 - the figure alone needs it
 
     figure, axes = plt.subplots(figsize=(7, 5))
