@@ -16,7 +16,7 @@ R. E. Welsch, "Robust regression using iteratively reweighted least-squares," Co
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -34,10 +34,12 @@ _MOST_NOISES = 4
 _MOST_STEPS = 20
 _SHARES = (1.0, 0.5, 0.25, 0.125)
 """Of a step, until one leads down; the model has steps of its own, over which none may."""
+_STALE_SHARES = _SHARES[:2]
+"""The same where new slopes may show a better way."""
 _NEAR = 0.01
 """Standard deviations; what is nearer than that is there."""
-_LITTLE = 1e-5
-"""Share of the sum that is not worth a step."""
+_LITTLE = 0.01
+"""Of the sum, whose unit a standard deviation is, too little to be worth a step."""
 _MOST_WEIGHTINGS = 200
 
 
@@ -58,6 +60,8 @@ class Linear:
     around: Vector
     there: Vector
     slopes: Vector
+    fresh: bool = True
+    """Whether the slopes are the problem's own there, and not corrected ones of another place."""
 
     @classmethod
     def of(cls, problem: Problem, around: Vector) -> Self:
@@ -75,7 +79,8 @@ class Linear:
         """
         step = (places - self.around) / widths
         missed = logarithms - self.logarithms(places)
-        return type(self)(places, logarithms, self.slopes + np.outer(missed, step / widths) / (step @ step))
+        slopes = self.slopes + np.outer(missed, step / widths) / (step @ step)
+        return replace(self, around=places, there=logarithms, slopes=slopes, fresh=False)
 
     def derivatives(self, places: Vector) -> Vector:  # noqa: ARG002  the same everywhere
         """Return the slopes."""
@@ -116,16 +121,16 @@ def fit(
     It is looked for from *start*, or from what is thought most likely.
     """
     sought = _Sum(observed, sigma, priors)
-    here, fresh = Linear.of(problem, sought.middle if start is None else start), True
+    here = Linear.of(problem, sought.middle if start is None else start)
     for _ in range(_MOST_STEPS):
         there = _downhill(problem, here, sought)
         if there is not None:
-            here, fresh = there, False
-        elif fresh:
+            here = there
+        elif here.fresh:
             break
         else:
-            here, fresh = Linear.of(problem, here.around), True
-    if not fresh:
+            here = Linear.of(problem, here.around)
+    if not here.fresh:
         here = Linear.of(problem, here.around)
     return RobustFit(here.around, inverse(sought.information(here, here.there)), here.there - observed)
 
@@ -140,10 +145,10 @@ def _downhill(problem: Problem, here: Linear, sought: "_Sum") -> Linear | None:
     step, now = sought.least(here) - here.around, sought.value(here.around, here.there)
     if step @ sought.information(here, here.there) @ step < _NEAR**2:
         return None
-    for share in _SHARES:
+    for share in _SHARES if here.fresh else _STALE_SHARES:
         places = here.around + share * step
         logarithms = problem.logarithms(places)
-        if now - sought.value(places, logarithms) > _LITTLE * now:
+        if now - sought.value(places, logarithms) > _LITTLE:
             return here.told(places, logarithms, sought.widths)
     return None
 

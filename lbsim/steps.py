@@ -50,7 +50,11 @@ class Steps:
     @cached_property
     def alone(self) -> Played:
         """The step on one GPU."""
-        return self.run if self.scenario.plan.gpus == 1 else play(self.scenario, self.times, 1)
+        if self.scenario.plan.gpus == 1:
+            return self.run
+        if self.like and self.like.scenario.plan.gpus > 1:  # or it may have slow parts, and this is of healthy ones
+            return self.like.alone
+        return play(self.scenario, self.times, 1)
 
     @property
     def breakdown(self) -> Breakdown:
