@@ -196,20 +196,13 @@ class _Sum:
 def _within(curvature: Vector, pull: Vector, lowest: Vector, highest: Vector) -> Vector:
     r"""Return the x between *lowest* and *highest* at which :math:`x^T C x / 2 - p^T x` is least, of a definite C.
 
-    What would leave is held at its end and the rest solved for again, until nothing held is drawn back inside
-    (D. P. Bertsekas, "Projected Newton methods," SIAM J. Control Optim. 20(2), 1982).
+    That is bounded least squares of :math:`L^T x - L^{-1} p`, with :math:`C = L L^T`.
     """
-    found, free = np.zeros(len(pull)), np.ones(len(pull), dtype=bool)
-    for _ in range(4 * len(pull)):
-        rest = pull[free] - curvature[np.ix_(free, ~free)] @ found[~free]
-        found[free] = np.linalg.solve(curvature[np.ix_(free, free)], rest)
-        found = np.clip(found, lowest, highest)
-        slope = curvature @ found - pull
-        drawn = ((found <= lowest) & (slope >= 0)) | ((found >= highest) & (slope <= 0))
-        if np.array_equal(free, ~drawn):
-            break
-        free = ~drawn
-    return found
+    from scipy.optimize import lsq_linear  # noqa: PLC0415 - late, for start-up time alone
+
+    lower = np.linalg.cholesky(curvature)
+    found = lsq_linear(lower.T, np.linalg.solve(lower, pull), (lowest, highest), method="bvls").x
+    return np.asarray(found, dtype=np.float64)
 
 
 def _noise(residuals: Vector, stated: Vector, parameters: int) -> float:
