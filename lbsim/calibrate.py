@@ -13,9 +13,10 @@ from functools import reduce
 import numpy as np
 
 from lbsim import __version__
-from lbsim.calibration import Calibration, Fitted, on
+from lbsim.calibration import Calibration, Fitted
 from lbsim.errors import InputError
 from lbsim.fit_problem import FitProblem, FreeOnes, Observation
+from lbsim.line import on
 from lbsim.parameters import parameters
 from lbsim.robust_fit import PRIOR_NOISE, RobustFit, Vector, fit_with_noise, inverse
 from lbsim.scenario import Scenario, override

@@ -1,23 +1,22 @@
-r"""What a fit to measurements found: values by dotted path, how sure each is, and what they were fitted to.
+"""What a fit to measurements found: values by dotted path, how sure each is, and what they were fitted to.
 
-A value lives on a line without ends, on which the fit moves and its covariance is told: the logarithm of a time or a
-factor, :math:`\ln (e / (1 - e))` of an efficiency, itself of what is added. Needs no scipy nor numpy: `lbsim.calibrate`
-makes what is read here.
+Values and their covariance are told on their lines (`lbsim.line`). Needs no numpy: `lbsim.calibrate` makes
+what is read here.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from lbsim.errors import InputError
+from lbsim.line import Line, coordinate, moved
 from lbsim.profile import Profile, Table, Text
+from lbsim.quantity import owner, value_at
 from lbsim.scenario import Scenario, override
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, SAMPLE_RATE, TIME, Exponent, Factor
 
-Line = Literal["log", "logit", "linear"]
 _SAME = 1e-9
 """Relative difference of numbers that were written and read again."""
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -131,35 +130,10 @@ class Calibration(Profile):
         """Return by how much in the logarithm *quantities* of *scenario* vary with what the fit leaves open."""
         there = quantities(self.apply(scenario))
         squares = [0.0] * len(there)
-        for moved in self.directions(scenario):
-            for index, (value, other) in enumerate(zip(there, quantities(moved), strict=True)):
+        for changed in self.directions(scenario):
+            for index, (value, other) in enumerate(zip(there, quantities(changed), strict=True)):
                 squares[index] += math.log(other / value) ** 2
         return [math.sqrt(square) for square in squares]
-
-
-def coordinate(value: float, line: Line) -> float:
-    """Return where *value* is on its line."""
-    if line == "linear":
-        return value
-    return math.log(value) if line == "log" else math.log(value / (1 - value))
-
-
-def on(place: float, line: Line) -> float:
-    """Return the value at *place* on its line."""
-    if line == "linear":
-        return place
-    if line == "log":
-        return math.exp(place)
-    return 1 / (1 + math.exp(-place)) if place > 0 else math.exp(place) / (1 + math.exp(place))
-
-
-def moved(value: float, distance: float, line: Line) -> float:
-    """Return the value *distance* from *value* on its line; of the logarithm's, which 0 is not on, 0 stays.
-
-    >>> moved(2.0, 0.5, "linear"), moved(0.0, 0.5, "log")
-    (2.5, 0.0)
-    """
-    return value * math.exp(distance) if line == "log" else on(coordinate(value, line) + distance, line)
 
 
 def si(value: str | float) -> float:
@@ -175,38 +149,6 @@ def si(value: str | float) -> float:
         if unit in dimension.units:
             return dimension.parse(value)
     raise ValueError(f"'{value}' has no unit that is known")
-
-
-def owner(scenario: Scenario, path: str) -> str:
-    """Return the name of the profile of *scenario* in which *path* stands; InputError if nothing does.
-
-    One that stands inline has its owner's name before it: ``hkbu-ib: inter_node, inline``.
-    """
-    found: Any = None
-    for end in range(1, path.count(".") + 2):
-        at = _attribute(scenario, ".".join(path.split(".")[:end]), path)
-        if isinstance(at, Profile):
-            found = f"{found}: {at.name}" if at.name.endswith(", inline") else at.name
-    if found is None:
-        raise InputError(f"'{path}' is part of no profile, so that nothing can be learnt about it")
-    return str(found)
-
-
-def value_at(scenario: Scenario, path: str) -> float:
-    """Return the number at *path* of *scenario*; InputError if there is none."""
-    found = _attribute(scenario, path, path)
-    if isinstance(found, bool) or not isinstance(found, float | int):
-        raise InputError(f"'{path}' is no number in {owner(scenario, path)}, so that it cannot be fitted")
-    return float(found)
-
-
-def _attribute(scenario: Scenario, part: str, path: str) -> Any:
-    try:
-        return reduce(getattr, part.split("."), scenario)
-    except AttributeError:
-        # the same words, with the nearest name, as for any path that does not exist
-        override(scenario, {path: 1.0})
-        raise InputError(f"no '{path}' in a scenario") from None
 
 
 def cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:

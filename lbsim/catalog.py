@@ -7,6 +7,7 @@ import pkgutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -131,6 +132,7 @@ def names(package: str) -> list[str]:
     return sorted(name for _, name, _ in pkgutil.iter_modules([str(_PACKAGE / package)]) if not name.startswith("_"))
 
 
+@cache
 def module(package: str, name: str) -> ModuleType:
     """Return the module that *name*, with dashes or underscores, means in *package*."""
     module_name = name.replace("-", "_")

@@ -1,46 +1,60 @@
 """What predictions of several GPUs are corrected by, for each family of classes, and by how much profiles are off."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from lbsim.calibration import Line, moved, value_at
+from lbsim.line import Line, moved
 from lbsim.priors import Prior
+from lbsim.quantity import value_at
 from lbsim.scenario import Scenario, override
 
 CONSTANT = "software.step_overhead"
 """Of each model's own: an update that its one-GPU rate lacks, as BERT's with Adam at HKBU, is 50 to 120 ms of it."""
-_STEPS = {
-    "cluster.intra_node.efficiency": 0.4,
-    "cluster.inter_node.efficiency": 0.4,
-    "software.straggler_spread": 0.7,
-    CONSTANT: 0.01,
-}
-_ALL_REDUCE = {
-    "cluster.intra_node.efficiency": 0.4,
-    "cluster.inter_node.efficiency": 0.4,
-    "software.library.per_step": 0.7,
-    "software.library.per_step_inside": 0.7,
-    "software.library.per_collective": 0.7,
-}
-"""What is fitted, and the standard deviation of what it is off by: of a logarithm, in seconds for a constant."""
-FAMILIES = {
-    "scaling, fp32": _STEPS,
-    "scaling, mixed": _STEPS,
-    "fusion policies": {
-        **_STEPS,
-        "cluster.inter_node.latency": 0.7,
-        "software.overlap_slowdown": 0.7,
-        CONSTANT: 0.05,
-    },
-    "all-reduce": _ALL_REDUCE,
-}
-"""Classes, by how their names begin, whose observations speak of the same numbers: these, by their paths."""
 _REACH = 2.0
 """Standard deviations within which a correction is looked for."""
 
 
-def prior(path: str, deviation: float) -> Prior:
-    """Return what is thought of the correction of *path*: that there is none, give or take *deviation*."""
-    return Prior(_line(path), 0.0, deviation, -_REACH * deviation, _REACH * deviation)
+@dataclass(frozen=True)
+class Family:
+    """Classes whose observations speak of the same numbers."""
+
+    deviations: Mapping[str, float]
+    """Of what is corrected, by its path, what it is off by: the standard deviation of a logarithm, or seconds of a
+    constant."""
+    noise: float = 0.03
+    """What a prediction leaves, in the logarithm, beside the spread of the figure itself."""
+    linear: bool = True
+    """Whether logarithms are taken for linear in the corrections around what the profiles say, not predicted anew."""
+
+    def paths(self, scenario: Scenario) -> list[str]:
+        """Return what is corrected in *scenario*, whose library may say nothing of its own of steps inside a node."""
+        inside = scenario.software.library.per_step_inside
+        return [path for path in self.deviations if inside is not None or not path.endswith("per_step_inside")]
+
+    def prior(self, path: str) -> Prior:
+        """Return what is thought of the correction of *path*: that there is none, give or take what it is off by."""
+        deviation = self.deviations[path]
+        return Prior(_line(path), 0.0, deviation, -_REACH * deviation, _REACH * deviation)
+
+
+_LINKS = {"cluster.intra_node.efficiency": 0.4, "cluster.inter_node.efficiency": 0.4}
+_STEPS = {**_LINKS, "software.straggler_spread": 0.7, CONSTANT: 0.01}
+_FUSION = {**_STEPS, "cluster.inter_node.latency": 0.7, "software.overlap_slowdown": 0.7, CONSTANT: 0.05}
+_ALL_REDUCE = {
+    **_LINKS,
+    "software.library.per_step": 0.7,
+    "software.library.per_step_inside": 0.7,
+    "software.library.per_collective": 0.7,
+}
+FAMILIES = {
+    "scaling, fp32": Family(_STEPS),
+    "scaling, mixed": Family(_STEPS),
+    # overlap bends them
+    "fusion policies": Family(_FUSION, linear=False),
+    # links and protocols differ by so much from size to size; quick to time
+    "all-reduce": Family(_ALL_REDUCE, noise=0.08, linear=False),
+}
+"""By how the names of their classes begin."""
 
 
 def corrected(scenario: Scenario, corrections: Mapping[str, float]) -> Scenario:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lbsim.calibration import on
-from lbsim.compute import ComputeTimes, compute_times
 from lbsim.errors import InputError
+from lbsim.line import on
 from lbsim.memory import check_fits
 from lbsim.parameters import Parameter
 from lbsim.robust_fit import Vector
@@ -19,17 +18,16 @@ from lbsim.timing import ALONE
 
 _STEP = 0.01
 """On the line, for the derivatives; the model has steps of its own, which a shorter one would fall into."""
-_NO_COMPUTE = (
+_NOT_ON_ONE_GPU = (
     "cluster.inter_node.",
     "cluster.intra_node.",
-    "cluster.host.",
     "cluster.node_spread",
     "software.library.",
     "software.straggler_spread",
     "software.overlap_slowdown",
     "software.step_overhead",
 )
-"""Paths that change nothing about what one GPU computes in."""
+"""Paths that change nothing about a step on one GPU."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,15 @@ class FitProblem:
     """Distinct ones."""
     uses: list[tuple[int, ...]] = field(default_factory=list)
     """Of each observation: its scenarios, the first of a ratio above the line."""
+    machines: list[int] = field(default_factory=list)
+    """Of each scenario: which it is, but for how many GPUs."""
     has: list[tuple[int, ...]] = field(default_factory=list)
     """Of each scenario: its parameters."""
 
     def __post_init__(self) -> None:
         """Find what is the same, so that it is played once."""
         numbers: dict[str, int] = {}
+        machines: dict[str, int] = {}
         for one in self.observations:
             keys = [scenario.model_dump_json() for scenario in one.scenarios]
             for key, scenario in zip(keys, one.scenarios, strict=True):
@@ -83,41 +84,27 @@ class FitProblem:
                     self.scenarios.append(scenario)
             self.uses.append(tuple(numbers[key] for key in keys))
         for scenario in self.scenarios:
+            machine = scenario.model_dump_json(exclude={"plan": {"gpus"}})
+            self.machines.append(machines.setdefault(machine, len(machines)))
             self.has.append(tuple(k for k, one in enumerate(self.parameters) if one.stands_in(scenario)))
         self._made: dict[tuple[Any, ...], float] = {}
-        self._rated: dict[tuple[float, ...], ComputeTimes] = {}
+        self._alike: dict[tuple[Any, ...], Steps] = {}
 
     def check(self) -> None:
         """Raise InputError for an observation of what cannot run."""
-        for one in self.observations:
+        profiles, steps = np.full(len(self.parameters), math.nan), dict[int, Steps]()
+        for row, one in enumerate(self.observations):
             try:
                 for scenario in one.scenarios:
                     check_fits(scenario)
-                    _predicted(Steps(scenario), one)
+                self._logarithm(row, profiles, steps)
             except InputError as error:
                 raise InputError(": ".join(part for part in (one.where, str(error)) if part)) from None
 
     def logarithms(self, places: Vector, touching: int | None = None) -> Vector:
         """Return the logarithm of each prediction, or of those alone that parameter *touching* changes."""
         steps: dict[int, Steps] = {}
-
-        def of(number: int, one: Observation) -> float:
-            own = tuple(float(places[k]) for k in self.has[number])
-            key = (number, one.quantity, one.message, own)
-            if key not in self._made:
-                if number not in steps:
-                    steps[number] = self._steps(number, own)
-                self._made[key] = math.log(_predicted(steps[number], one))
-            return self._made[key]
-
-        rows = self.touched(touching)
-        values = (
-            sum(
-                (-1 if below else 1) * of(number, self.observations[row]) for below, number in enumerate(self.uses[row])
-            )
-            for row in rows
-        )
-        return np.fromiter(values, dtype=float, count=len(rows))
+        return np.array([self._logarithm(row, places, steps) for row in self.touched(touching)])
 
     def touched(self, parameter: int | None) -> list[int]:
         """Return the observations that *parameter* may change; all, if it is none."""
@@ -137,22 +124,33 @@ class FitProblem:
             jacobian[rows, column] = (self.logarithms(moved, parameter) - here[rows]) / _STEP
         return jacobian
 
-    def _steps(self, number: int, places: tuple[float, ...]) -> Steps:
-        """Return the steps of a scenario with its parameters at *places*; what a GPU computes in is kept."""
-        own = zip(self.has[number], places, strict=True)
-        key = (number, *(place for k, place in own if not self.parameters[k].path.startswith(_NO_COMPUTE)))
-        scenario = self._moved(number, places)
-        if key not in self._rated:
-            self._rated[key] = compute_times(scenario)
-        return Steps(scenario, self._rated[key])
+    def _logarithm(self, row: int, places: Vector, steps: dict[int, Steps]) -> float:
+        """Return the logarithm of one prediction; *steps* are of the scenarios that have been moved to *places*."""
+        one, found = self.observations[row], []
+        for number in self.uses[row]:
+            own = tuple(self._place(k, float(places[k])) for k in self.has[number])
+            key = (number, one.quantity, one.message, own)
+            if key not in self._made:
+                if number not in steps:
+                    steps[number] = self._steps(number, own)
+                self._made[key] = math.log(_predicted(steps[number], one))
+            found.append(self._made[key])
+        return found[0] - sum(found[1:])
 
-    def _moved(self, number: int, places: Sequence[float]) -> Scenario:
-        """Return a scenario with its parameters at *places*; one that is where the profile has it is left alone."""
-        changes = {}
-        for k, place in zip(self.has[number], places, strict=True):
-            if not math.isnan(place):
-                changes[self.parameters[k].path] = on(place, self.parameters[k].prior.line)
-        return override(self.scenarios[number], changes)
+    def _place(self, k: int, place: float) -> float | None:
+        """Return *place*, or none where the profile itself is there."""
+        return None if math.isnan(place) or place == self.parameters[k].place else place
+
+    def _steps(self, number: int, places: Sequence[float | None]) -> Steps:
+        """Return the steps of a scenario with its parameters at *places*; a step on one GPU is played once."""
+        own = {self.parameters[k]: place for k, place in zip(self.has[number], places, strict=True)}
+        changes = {one.path: on(place, one.prior.line) for one, place in own.items() if place is not None}
+        scenario = override(self.scenarios[number], changes)
+        key = (
+            self.machines[number],
+            *(place for one, place in own.items() if not one.path.startswith(_NOT_ON_ONE_GPU)),
+        )
+        return Steps(scenario, self._alike.setdefault(key, Steps(scenario)))
 
 
 @dataclass(frozen=True)

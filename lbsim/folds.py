@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -37,15 +38,20 @@ class Case:
 
     def logarithm(self, corrections: Mapping[str, float]) -> float:
         """Return ln(predicted / observed) with these corrections, by path."""
-        return self._logarithm(corrected(self.scenario, corrections))
+        return self._logarithm(Steps(corrected(self.scenario, corrections), self._uncorrected))
 
     def as_shipped(self) -> float:
         """Return ln(predicted / observed) with what the profiles say."""
-        return self._logarithm(self.shipped)
+        return self._logarithm(Steps(self.shipped))
 
-    def _logarithm(self, scenario: Scenario) -> float:
+    @cached_property
+    def _uncorrected(self) -> Steps:
+        """On one GPU a step is the same with and without corrections, which are of links, waiting and collectives."""
+        return Steps(self.scenario)
+
+    def _logarithm(self, steps: Steps) -> float:
         quantity, message = self.observed.quantity, self.observed.message
-        value = Steps(scenario).value(quantity) if message is None else ALONE[quantity](scenario, message)
+        value = steps.value(quantity) if message is None else ALONE[quantity](steps.scenario, message)
         return math.log(value / self.observed.si)
 
 
@@ -72,8 +78,9 @@ def cases(place: Path) -> list[Case]:
             if family is not None and observed.relative_to is None:
                 folders = Folders(beside=file.parent.absolute())
                 shipped = ask(content.scenario, observed.set, folders)
-                unfitted = ask(content.scenario, observed.set | content.unfitted | observed.unfitted, folders)
-                found.append(Case(content, observed, unfitted, family, shipped))
+                unfitted = content.unfitted | observed.unfitted
+                scenario = ask(content.scenario, observed.set | unfitted, folders) if unfitted else shipped
+                found.append(Case(content, observed, scenario, family, shipped))
     return found
 
 

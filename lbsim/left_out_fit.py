@@ -1,8 +1,7 @@
 """Fits corrections of what the profiles say to some observations of several GPUs.
 
-The logarithms of the predictions are taken for linear in the corrections around what the profiles say; those of
-all-reduces, quick to time, and of fusion policies, which overlap bends, are predicted anew wherever the fit is. What is
-left out is then predicted exactly.
+Most logarithms of predictions are taken for linear in the corrections around what the profiles say, so that all folds
+share the plays that it takes; what is left out is then predicted exactly.
 """
 
 import math
@@ -11,17 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lbsim.calibration import owner
-from lbsim.corrections import CONSTANT, FAMILIES, prior
+from lbsim.corrections import CONSTANT, FAMILIES, Family
 from lbsim.folds import Case
+from lbsim.quantity import owner
 from lbsim.robust_fit import Linear, Problem, Vector, fit
-
-_NOISE = 0.03
-"""What a prediction of the scaling of several GPUs leaves, in the logarithm, beside the spread of the figure itself."""
-_NOISES = {"all-reduce": 0.08}
-"""The same where it is more: of all-reduces, what links and protocols differ by from size to size."""
-_EXACT = {"all-reduce", "fusion policies"}
-"""Families whose predictions are not taken for linear."""
 
 _Key = tuple[str, str]
 """A path, and the profile or model that it is of; none if all share its correction."""
@@ -60,17 +52,15 @@ class Corrections:
 
 def fit_corrections(training: Sequence[Case], predictions: Predictions, *, shared: bool) -> Corrections:
     """Return the corrections that explain *training*, of one family: of each profile, or *shared* by all."""
-    family = training[0].family
+    family = FAMILIES[training[0].family]
     own = [_keys(case, shared=shared) for case in training]
     keys = sorted({key for each in own for key in each.values()})
     columns = [{path: keys.index(key) for path, key in each.items()} for each in own]
-    problem: Problem = _Corrected(training, columns, predictions, FAMILIES[family])
-    if family not in _EXACT:
+    problem: Problem = _Corrected(training, columns, predictions, family)
+    if family.linear:
         problem = Linear.of(problem, np.zeros(len(keys)))
-    noise = _NOISES.get(family, _NOISE)
-    sigma = np.array([math.hypot(noise, case.observed.relative_uncertainty) for case in training])
-    priors = [prior(path, FAMILIES[family][path]) for path, _ in keys]
-    found = fit(problem, np.zeros(len(training)), sigma, priors)
+    sigma = np.array([math.hypot(family.noise, case.observed.relative_uncertainty) for case in training])
+    found = fit(problem, np.zeros(len(training)), sigma, [family.prior(path) for path, _ in keys])
     return Corrections(dict(zip(keys, found.places.tolist(), strict=True)), shared)
 
 
@@ -82,7 +72,7 @@ class _Corrected:
     columns: Sequence[Mapping[str, int]]
     """Of each case: its corrections, by path."""
     predictions: Predictions
-    deviations: Mapping[str, float]
+    family: Family
 
     def logarithms(self, places: Vector) -> Vector:
         """Return each."""
@@ -95,7 +85,7 @@ class _Corrected:
             here = self._logarithm(row, places)
             for path, column in columns.items():
                 moved = places.copy()
-                moved[column] += (step := self.deviations[path] / 4)
+                moved[column] += (step := self.family.deviations[path] / 4)
                 jacobian[row, column] = (self._logarithm(row, moved) - here) / step
         return jacobian
 
@@ -105,9 +95,7 @@ class _Corrected:
 
 
 def _keys(case: Case, *, shared: bool) -> dict[str, _Key]:
-    """Return the key of each correction; a library may say nothing of its own of steps inside a node."""
-    inside = case.scenario.software.library.per_step_inside
-    paths = (path for path in FAMILIES[case.family] if inside is not None or not path.endswith("per_step_inside"))
+    paths = FAMILIES[case.family].paths(case.scenario)
     return {path: (path, "" if shared else _whose(case, path)) for path in paths}
 
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lbsim.calibration import owner, value_at
 from lbsim.errors import InputError
+from lbsim.line import coordinate
 from lbsim.priors import Prior, prior
+from lbsim.quantity import owner, value_at
 from lbsim.scenario import Scenario
 
 _SAME = 1e-9
@@ -22,6 +23,14 @@ class Parameter:
     before: float
     """What the profile says, in SI."""
     prior: Prior
+
+    @property
+    def place(self) -> float | None:
+        """Of what the profile says, on its line; none if that has no place there."""
+        line = self.prior.line
+        if line != "linear" and not 0 < self.before < (1 if line == "logit" else math.inf):
+            return None
+        return coordinate(self.before, line)
 
     def stands_in(self, scenario: Scenario) -> bool:
         """Return whether *scenario* has this number, and has it as the profile does."""

@@ -1,6 +1,6 @@
 r"""What is thought of a value before anything is measured: by how much profiles are off.
 
-On its line (`lbsim.calibration`) a value is normally distributed around what the profile says, with a standard
+On its line (`lbsim.line`) a value is normally distributed around what the profile says, with a standard
 deviation by the last word of its path. A factor of two in what a library or a link costs is what fits of several
 sources to the same profile differ by (hardware_profiles/libraries, links); 30 % in speed is what cards not in the fit
 do.
@@ -9,7 +9,7 @@ do.
 import math
 from dataclasses import dataclass
 
-from lbsim.calibration import Line, coordinate
+from lbsim.line import Line, coordinate
 
 _REACH = 4.0
 """Standard deviations within which a value is looked for."""

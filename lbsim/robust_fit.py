@@ -7,7 +7,8 @@ The places :math:`x` minimise
 
 within bounds, with :math:`x_k^0` and :math:`w_k` what is thought of them before. ρ grows linearly, so that outliers
 pull little. By Gauss and Newton: the logarithms are taken for linear where the fit is, and the least of the sum is then
-where least squares, each weighted by :math:`1 / \sqrt{1 + r^2}`, no longer change their weights.
+where least squares, each weighted by :math:`1 / \sqrt{1 + r^2}`, no longer change their weights. The slopes are
+corrected by what each step finds, and taken anew only where they lead no further down.
 
 P. J. Huber, "Robust estimation of a location parameter," Ann. Math. Statist. 35(1), 1964; P. W. Holland,
 R. E. Welsch, "Robust regression using iteratively reweighted least-squares," Commun. Stat. A 6(9), 1977.
@@ -15,7 +16,7 @@ R. E. Welsch, "Robust regression using iteratively reweighted least-squares," Co
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -30,14 +31,16 @@ PRIOR_NOISE = 0.02
 _PRIOR_COUNT = 2.0
 """Observations that this is worth."""
 _MOST_NOISES = 4
-_MOST_STEPS = 10
+_MOST_STEPS = 20
 _SHARES = (1.0, 0.5, 0.25, 0.125)
 """Of a step, until one leads down; the model has steps of its own, over which none may."""
+_STALE_SHARES = _SHARES[:2]
+"""The same where new slopes may show a better way."""
 _NEAR = 0.01
 """Standard deviations; what is nearer than that is there."""
-_LITTLE = 1e-4
-"""Share of the sum that is not worth another step."""
-_MOST_WEIGHTINGS = 50
+_LITTLE = 0.01
+"""Of the sum, whose unit a standard deviation is, too little to be worth a step."""
+_MOST_WEIGHTINGS = 200
 
 
 class Problem(Protocol):
@@ -57,6 +60,8 @@ class Linear:
     around: Vector
     there: Vector
     slopes: Vector
+    fresh: bool = True
+    """Whether the slopes are the problem's own there, and not corrected ones of another place."""
 
     @classmethod
     def of(cls, problem: Problem, around: Vector) -> Self:
@@ -66,6 +71,16 @@ class Linear:
     def logarithms(self, places: Vector) -> Vector:
         """Return the logarithm of each prediction."""
         return np.asarray(self.there + self.slopes @ (places - self.around))
+
+    def told(self, places: Vector, logarithms: Vector, widths: Vector) -> Self:
+        """Return the problem around *places*, its slopes changed by no more than what *logarithms* there ask for.
+
+        C. G. Broyden, "A class of methods for solving nonlinear simultaneous equations," Math. Comput. 19(92), 1965.
+        """
+        step = (places - self.around) / widths
+        missed = logarithms - self.logarithms(places)
+        slopes = self.slopes + np.outer(missed, step / widths) / (step @ step)
+        return replace(self, around=places, there=logarithms, slopes=slopes, fresh=False)
 
     def derivatives(self, places: Vector) -> Vector:  # noqa: ARG002  the same everywhere
         """Return the slopes."""
@@ -108,13 +123,15 @@ def fit(
     sought = _Sum(observed, sigma, priors)
     here = Linear.of(problem, sought.middle if start is None else start)
     for _ in range(_MOST_STEPS):
-        before = sought.at(here)
         there = _downhill(problem, here, sought)
-        if there is None:
+        if there is not None:
+            here = there
+        elif here.fresh:
             break
-        here = there
-        if before - sought.at(here) < _LITTLE * before:
-            break
+        else:
+            here = Linear.of(problem, here.around)
+    if not here.fresh:
+        here = Linear.of(problem, here.around)
     return RobustFit(here.around, inverse(sought.information(here, here.there)), here.there - observed)
 
 
@@ -124,14 +141,15 @@ def inverse(matrix: Vector) -> Vector:
 
 
 def _downhill(problem: Problem, here: Linear, sought: "_Sum") -> Linear | None:
-    """Return *problem* a step further down, or none if that is as near as can be told."""
-    step = sought.least(here) - here.around
+    """Return *problem* a step further down, or none if that is as near as *here* can tell."""
+    step, now = sought.least(here) - here.around, sought.value(here.around, here.there)
     if step @ sought.information(here, here.there) @ step < _NEAR**2:
         return None
-    for share in _SHARES:
-        there = here.around + share * step
-        if sought.value(there, problem.logarithms(there)) < sought.at(here):
-            return Linear.of(problem, there)
+    for share in _SHARES if here.fresh else _STALE_SHARES:
+        places = here.around + share * step
+        logarithms = problem.logarithms(places)
+        if now - sought.value(places, logarithms) > _LITTLE:
+            return here.told(places, logarithms, sought.widths)
     return None
 
 
@@ -152,10 +170,6 @@ class _Sum:
         off = (logarithms - self.observed) / self.sigma
         return float(np.sum(2 * (np.sqrt(1 + off**2) - 1)) + np.sum(((places - self.middle) / self.widths) ** 2))
 
-    def at(self, here: Linear) -> float:
-        """Return the sum around which *here* is."""
-        return self.value(here.around, here.there)
-
     def weights(self, logarithms: Vector) -> Vector:
         """Return what each observation counts for: less, the further off it is."""
         return np.asarray(1 / np.sqrt(1 + ((logarithms - self.observed) / self.sigma) ** 2) / self.sigma**2)
@@ -174,7 +188,7 @@ class _Sum:
             pull = -here.slopes.T @ (self.weights(logarithms) * left)
             step = self.middle + _within(information, pull, *self.ends) - places
             places = places + step
-            if step @ information @ step < _NEAR**2 / 100:
+            if step @ information @ step < (_NEAR / 100) ** 2:
                 break
         return places
 

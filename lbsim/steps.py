@@ -13,14 +13,22 @@ from lbsim.scenario import Scenario
 class Steps:
     """A step of *scenario* on all its GPUs, on those of a node among them, and on one, as far as they are asked for."""
 
-    def __init__(self, scenario: Scenario, rated: ComputeTimes | None = None) -> None:
-        """*rated* is what one GPU computes in, without an anchor, where that is known already."""
+    def __init__(self, scenario: Scenario, like: "Steps | None" = None) -> None:
+        """*like* are those of a scenario in which a step on one GPU is the same, where there are such."""
         self.scenario = scenario
-        self.rated = rated or compute_times(scenario)
+        self.like = like
+
+    @cached_property
+    def rated(self) -> ComputeTimes:
+        """What one GPU computes in, without an anchor."""
+        return self.like.rated if self.like else compute_times(self.scenario)
 
     @cached_property
     def compute_scale(self) -> float:
         """By which an anchor lengthened compute; 1 without one."""
+        anchor = self.scenario.anchor
+        if self.like and (anchor is None or anchor.gpus == 1):
+            return self.like.compute_scale
         return anchored(self.scenario, self.rated)
 
     @cached_property
@@ -42,7 +50,11 @@ class Steps:
     @cached_property
     def alone(self) -> Played:
         """The step on one GPU."""
-        return self.run if self.scenario.plan.gpus == 1 else play(self.scenario, self.times, 1)
+        if self.scenario.plan.gpus == 1:
+            return self.run
+        if self.like and self.like.scenario.plan.gpus > 1:  # or it may have slow parts, and this is of healthy ones
+            return self.like.alone
+        return play(self.scenario, self.times, 1)
 
     @property
     def breakdown(self) -> Breakdown:

@@ -198,8 +198,12 @@ class Model:
         """Return the testbed of *row* as the fabric of a cluster."""
         share = self.efficiency * PAYLOAD / FRAME
         link = Link(name="veth", source=_SOURCE, latency=self.latency, bandwidth=row.rate, efficiency=share)
-        library = Library(name="gloo", source=_SOURCE, per_collective=self.collective, per_step=0.0)
+        library = self.library().model_copy(update={"per_collective": self.collective, "per_step": 0.0})
         return Fabric(row.hosts, hosts_per_node, link, link, hosts_per_node, library, 2)
+
+    def library(self) -> Library:
+        """Return what the hosts communicate with, but for its costs, which are fitted."""
+        return Library.load("gloo")
 
 
 @dataclass(frozen=True)

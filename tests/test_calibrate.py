@@ -2,6 +2,8 @@ import json
 import math
 import os
 import random
+import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,14 @@ from typer.testing import CliRunner
 
 from lbsim import Scenario, override, predict
 from lbsim.calibrate import fit
-from lbsim.calibration import Calibration, Fitted, coordinate
+from lbsim.calibration import Calibration, Fitted
 from lbsim.catalog import SHIPPED
 from lbsim.cli import app, main
 from lbsim.errors import InputError
 from lbsim.fit_problem import Observation
 from lbsim.inventory import as_toml
-from lbsim.observations import find
+from lbsim.line import coordinate
+from lbsim.observations import Found, find
 from lbsim.steps import Steps
 from lbsim.timing import time_all_reduce
 
@@ -33,7 +36,7 @@ ELSEWHERE = "cluster.host.latency"
 """Of the copy of input, which hides behind compute here: nothing that is measured depends on it."""
 
 
-def measured(outliers=0.0, seed=1):
+def measured(outliers=0.0, seed=1, models=("resnet50",), batches=(16, 32), fineness=1):
     """Make up steps and all-reduces on 4 to 32 GPUs, of a machine with other values than its profile has."""
     chance = random.Random(seed)
     scenario = Scenario.of(gpus=4, cluster="hkbu-10gbe", software="horovod-pytorch", precision="fp32")
@@ -43,13 +46,13 @@ def measured(outliers=0.0, seed=1):
         value *= math.exp(chance.gauss(0, NOISE)) * (0.5 if chance.random() < outliers else 1.0)
         found.append(Observation(here, quantity, value, 0.0, "made up", message))
 
-    for gpus in (4, 8, 16, 32):
-        for batch in (16, 32):
-            here = override(scenario, {"plan.gpus": gpus, "plan.batch_per_gpu": batch})
-            observe(here, "throughput", Steps(override(here, TRUE)).value("throughput"))
+    for model, gpus, batch in product(models, (4, 8, 16, 32), batches):
+        here = override(scenario, {"model": model, "plan.gpus": gpus, "plan.batch_per_gpu": batch})
+        observe(here, "throughput", Steps(override(here, TRUE)).value("throughput"))
     here = override(scenario, {"plan.gpus": 16})
-    for power in range(10, 28):
-        observe(here, "all_reduce_time", time_all_reduce(override(here, TRUE), 2.0**power).time, 2.0**power)
+    for power in range(10 * fineness, 28 * fineness):
+        size = 2.0 ** (power / fineness)
+        observe(here, "all_reduce_time", time_all_reduce(override(here, TRUE), size).time, size)
     return found
 
 
@@ -161,6 +164,17 @@ def test_the_spread_is_the_covariance_of_a_product():
 def test_too_few_observations_are_one_line():
     with pytest.raises(InputError, match=r"2 observations are too few for 3 quantities: add traces, or name fewer"):
         fit(measured()[6:8], list(TRUE))
+
+
+@pytest.mark.slow
+def test_two_hundred_observations_of_all_that_can_be_told_take_at_most_30_seconds():
+    models = ("resnet50", "resnet152", "vgg16", "googlenet", "inception-v4")
+    observations = measured(models=models, batches=(4, 8, 12, 16, 24), fineness=6)
+    assert len(observations) == 208
+    started = time.process_time()
+    found = fit(observations, Found(tuple(observations), (), ()).paths)
+    assert time.process_time() - started < 30
+    assert found.mean_error < 1.1 * NOISE
 
 
 def test_an_unknown_path_is_one_line_with_the_nearest():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lbsim.calibration import coordinate, on
+from lbsim.line import coordinate, on
 from lbsim.priors import prior
 
 

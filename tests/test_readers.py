@@ -64,6 +64,16 @@ def test_nccl_tests_json_says_the_same_as_its_table(tmp_path):
     assert written == table
 
 
+def test_a_table_may_have_bus_bandwidths_of_messages(tmp_path):
+    file = tmp_path / "bandwidths.csv"
+    file.write_text("quantity,value,message,plan.gpus\nbus_bandwidth,5 GB/s,100 MiB,16\n")
+    (found,) = read(file).measurements
+    assert (found.quantity, found.value, found.message) == ("bus_bandwidth", 5e9, 100 * 2**20)
+    file.write_text("quantity,value,message,plan.gpus\nbus_bandwidth,5 GB/s,,16\n")
+    with pytest.raises(InputError, match="line 2, message"):
+        read(file)
+
+
 def test_osu_times_are_microseconds():
     found = {one.message: one.value for one in read(SAMPLES["osu"]).measurements}
     assert found[4.0] == pytest.approx(9.50e-6)

@@ -5,7 +5,10 @@ import re
 
 import pytest
 
+from lbsim import Scenario
+from lbsim.case import ALL_REDUCES
 from lbsim.cli import main
+from lbsim.timing import ALONE
 from tests.test_oracles import LINK
 
 RING = ["collective", "--all-reduce", "ring", "--gpus", "1024", "--cluster", "mn-1"]
@@ -47,6 +50,20 @@ def test_bandwidths_are_those_of_nccl_tests(answer):
     assert timing["algorithmic_bandwidth"] == pytest.approx(timing["message"] / timing["time"])
     assert timing["bus_bandwidth"] == pytest.approx(timing["algorithmic_bandwidth"] * 2 * 1023 / 1024)
     assert timing["bus_bandwidth"] == pytest.approx(LINK.bandwidth, rel=1e-3)
+
+
+@pytest.mark.parametrize(("gpus", "name"), [(2, "intra_node"), (16, "inter_node")])
+def test_a_message_alone_takes_its_latency_and_its_bytes_over_what_its_link_reaches(gpus, name):
+    """R. W. Hockney, Parallel Comput. 20, 1994: t = latency + S / (e B); many at once leave e B."""
+    here = Scenario.of(gpus=gpus, cluster="dgx-1-v100")
+    link = getattr(here.cluster, name)
+    reached = link.efficiency * link.bandwidth
+    assert ALONE["message_time"](here, 1e6) == pytest.approx(link.latency + 1e6 / reached)
+    assert ALONE["message_rate"](here, 1e6) == pytest.approx(reached)
+
+
+def test_every_quantity_of_an_all_reduce_that_a_case_may_have_can_be_predicted():
+    assert set(ALL_REDUCES) <= set(ALONE)
 
 
 def test_phases_add_up_to_the_time_less_the_start(answer):

@@ -30,7 +30,7 @@ def validate(
         ),
     ] = "",
     targets: Annotated[  # noqa: FBT002
-        bool, typer.Option("--targets", help="What lbsim was to reach, and what it does; a minute.")
+        bool, typer.Option("--targets", help="What lbsim was to reach, and what it does; takes some minutes.")
     ] = False,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw predicted over observed, as .png or .svg.")

@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from lbsim.errors import InputError, unknown
 from lbsim.harness import bench_all_reduce, bench_beside, bench_scaling, bench_step
-from lbsim.harness.bench_model import OPTIMIZERS, parse_shape
+from lbsim.harness.bench_model import OPTIMIZERS, sample_shape
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.ranks import CommunicationError, RendezvousError, joined
 from lbsim.trace import Trace, write_trace
@@ -37,14 +37,14 @@ Timeout = Annotated[str, typer.Option(metavar="TIME", help="How long to wait for
 Cpu = Annotated[bool, typer.Option("--cpu", help="Not on GPUs, even if there are any.")]
 GroupSize = Annotated[int | None, typer.Option(help="Ranks of a group; a machine's if none is said.")]
 Model = Annotated[str, typer.Option(metavar="NAME", help="One of the harness's, or module:callable.")]
-Input = Annotated[str, typer.Option("--input", metavar="SHAPE", help="Of one sample.")]
+Input = Annotated[str | None, typer.Option("--input", metavar="SHAPE", help="Of one sample; the model's own.")]
 WarmUp = Annotated[int, typer.Option(min=0, help="Steps before those that are kept.")]
 
 
 @app.command("step")
 def step(
     model: Model = "resnet50",
-    shape: Input = "3x224x224",
+    shape: Input = None,
     batches: Annotated[str, typer.Option(help="Samples a step.")] = "1,8,32",
     precisions: Annotated[str, typer.Option(help="Of compute: fp32, tf32, mixed, bf16.")] = "fp32",
     optimizer: Annotated[
@@ -65,13 +65,14 @@ def step(
             trace = bench_beside.measure(
                 place,
                 model=model,
-                shape=shape,
+                shape=sample_shape(model, shape),
                 batches=numbers,
                 precisions=kinds,
                 optimizer=optimizer.removeprefix("torch-"),
                 repeats=repeats,
                 warm_up=warm_up,
                 progress=on,
+                tell=_complain,
             )
         for chosen, ratio in bench_beside.ratios(trace):
             _say(f"{chosen:<32} speed of the harness over the plain loop: {ratio:.3f}")
@@ -81,12 +82,13 @@ def step(
         trace = bench_step.measure(
             place,
             model=model,
-            shape=parse_shape(shape),
+            shape=sample_shape(model, shape),
             batches=numbers,
             precisions=kinds,
             repeats=repeats,
             warm_up=warm_up,
             progress=on,
+            tell=_complain,
             optimizer=optimizer,
         )
     for observation in trace.observations:
@@ -132,7 +134,7 @@ def all_reduce(
 @app.command("scaling")
 def scaling(
     model: Model = "resnet50",
-    shape: Input = "3x224x224",
+    shape: Input = None,
     batch_per_gpu: Annotated[int, typer.Option(min=1)] = 8,
     precision: Annotated[str, typer.Option(help="Of compute: fp32, tf32, mixed, bf16.")] = "fp32",
     replay: Annotated[Path | None, typer.Option(metavar="TRACE", help="Wait as this trace says; no model.")] = None,
@@ -173,7 +175,7 @@ def scaling(
         overlap=overlap,
         timeout=timeout,
     )
-    request = bench_scaling.Request(model, parse_shape(shape), batch_per_gpu, precision, replay, engine)
+    request = bench_scaling.Request(model, sample_shape(model, shape), batch_per_gpu, precision, replay, engine)
     with (
         joined(options.timeout, "cpu" if cpu or replay else "auto") as place,
         _progress("bench scaling", warm_up + steps) as on,
@@ -264,4 +266,4 @@ def _file_name(model: str) -> str:
 if __name__ == "__main__":
     exit_code = main()
     sys.stdout.flush()
-    os._exit(exit_code)  # at once, as the harness's other commands: see DdpEngine
+    os._exit(exit_code)  # at once, as the other commands end

@@ -34,6 +34,7 @@ def measure(
 
     A sample is one all-reduce, averaged over ranks as nccl-tests does; *progress* is called after each kind of them.
     """
+    place.require_same({"sizes": sizes, "algorithms": algorithms, "precisions": precisions, "repeats": repeats})
     together(lambda: _check(place, sizes, algorithms, precisions, options))
     stands_on = evidence(place)  # before it adds to the load
     observations = []

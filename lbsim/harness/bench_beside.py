@@ -5,7 +5,6 @@ The plain loop is what a PyTorch user writes for speed: autocast, gradient scali
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import product
 from statistics import median
 from typing import cast
 
@@ -15,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from lbsim.errors import InputError, unknown
 from lbsim.harness import optimizers
-from lbsim.harness.bench_model import PRECISIONS, build, made_up_labels, parse_shape
+from lbsim.harness.bench_model import PRECISIONS, build, made_up_labels, which_fit
 from lbsim.harness.evidence import evidence
 from lbsim.harness.options import OptimizerName, Precision, TrainOptions
 from lbsim.harness.precision import Masters, inputs_in, require
@@ -32,29 +31,30 @@ def measure(
     place: Ranks,
     *,
     model: str,
-    shape: str,
+    shape: tuple[int, ...],
     batches: Sequence[int],
     precisions: Sequence[str],
     optimizer: str,
     repeats: int,
     warm_up: int,
     progress: Callable[[], None],
+    tell: Callable[[str], None],
 ) -> Trace:
     """Return the times of *repeats* steps of each, the harness's with *optimizer*, one after the other in turns."""
     if place.size > 1:
         raise InputError("bench step is of one process; for several write bench scaling")
     stands_on = evidence(place)
-    observations = []
-    for precision, batch in product(precisions, batches):
+    observations: list[Observation] = []
+
+    def one(precision: str, batch: int) -> None:
         if precision not in PRECISIONS:
             raise unknown(precision, "precisions of compute", PRECISIONS)
         chosen = cast("Precision", precision)
         require(chosen, place.device)
         tf32 = chosen == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-        size = parse_shape(shape)
-        samples = torch.randn(batch, *size, device=place.device)
-        own, other = (_laid_out(build(model, size, 1000), size, place) for _ in range(2))
+        samples = torch.randn(batch, *shape, device=place.device)
+        own, other = (_laid_out(build(model, shape, 1000), shape, place) for _ in range(2))
         labels = made_up_labels(own, samples)
         ours, plain = _harness(own, chosen, optimizer, samples, labels), _plain(other, chosen, samples, labels)
         for name, seconds in _in_turns({"harness": ours, "plain": plain}, place.device, repeats, warm_up).items():
@@ -63,11 +63,18 @@ def measure(
                 Observation(quantity="step_time", subject=name, settings=settings, samples=tuple(seconds))
             )
         progress()
+
+    which_fit(precisions, batches, one, tell)
     return Trace(
         measured="step",
         evidence=stands_on,
         gpus=1,
-        settings={"model": model, "input": shape, "optimizer": optimizer, "beside": "autocast, torch's fused SGD"},
+        settings={
+            "model": model,
+            "input": "x".join(map(str, shape)),
+            "optimizer": optimizer,
+            "beside": "autocast, torch's fused SGD",
+        },
         observations=tuple(observations),
     )
 

@@ -1,9 +1,11 @@
 """What is benchmarked: a model, a batch of made-up samples for it, and what one step of it does."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import product
 from typing import cast, get_args
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lbsim.errors import InputError, unknown
-from lbsim.harness import optimizers
+from lbsim.harness import models, optimizers
 from lbsim.harness.options import OptimizerName, TrainOptions
 
 PRECISIONS = ("fp32", "tf32", "mixed", "bf16")
@@ -26,11 +28,7 @@ _RATE = 1e-4
 def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the model that *name* means: one of the harness's, or ``module:callable``, which takes no arguments."""
     if ":" not in name:
-        try:
-            models = import_module("lbsim.harness.models")
-        except ModuleNotFoundError:
-            raise unknown(name, "the harness's models", ["module:callable"]) from None
-        return models.named(name, shape, classes)  # type: ignore[no-any-return]  # an nn.Module
+        return models.named(name, shape, classes)
     module_name, _, callable_name = name.partition(":")
     try:
         model = getattr(import_module(module_name), callable_name)()
@@ -39,6 +37,11 @@ def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise InputError(f"--model {name}: it returns {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def sample_shape(model: str, given: str | None) -> tuple[int, ...]:
+    """Return the shape that was *given*, or the one that *model* was made for; ImageNet's if it takes any."""
+    return parse_shape(given) if given else models.input_shape(model) or (3, 224, 224)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -118,9 +121,35 @@ def made_up_labels(model: nn.Module, given: Tensor) -> Tensor:
         with torch.no_grad():
             classes = model(given).shape[1]
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         size, why = "x".join(map(str, given.shape[1:])), str(error).strip().partition("\n")[0]
         raise InputError(f"--input {size}: the model does not take a batch of {len(given)} of it ({why})") from None
     return torch.randint(int(classes), (len(given),), device=given.device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether *error* says that memory did not suffice, of a GPU or a machine."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def which_fit(
+    precisions: Sequence[str], batches: Sequence[int], measure: Callable[[str, int], None], tell: Callable[[str], None]
+) -> None:
+    """Call *measure* for each precision and batch, *tell* of those that do not fit; InputError if none does."""
+    fitting = 0
+    for precision, batch in product(precisions, batches):
+        try:
+            measure(precision, batch)
+            fitting += 1
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            tell(f"precision {precision} batch_per_gpu {batch}: does not fit into memory; left out")
+        gc.collect()  # after the except clause, whose error holds what was allocated
+        torch.cuda.empty_cache()
+    if not fitting:
+        raise InputError("--batches: none fits into memory; write smaller ones")
 
 
 def updater(name: str, model: nn.Module) -> torch.optim.Optimizer:

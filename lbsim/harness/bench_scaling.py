@@ -64,6 +64,8 @@ def measure(
     progress: Callable[[], None],
 ) -> Trace:
     """Return the timelines of *steps* steps on all ranks, and how long each rank's were, end to end."""
+    alike: dict[str, object] = {name: chosen for name, chosen in request.settings.items() if name != "replay"}
+    place.require_same(alike | {"steps": steps, "warm_up": warm_up})
     stands_on = evidence(place)  # before it adds to the load
     work, recorder = _prepare(place, request, options)
     if options.timed and options.fusion_trace is None:

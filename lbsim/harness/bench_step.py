@@ -4,13 +4,13 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise, product
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from lbsim.errors import InputError
-from lbsim.harness.bench_model import Subject, build, require_precision, subject
+from lbsim.harness.bench_model import Subject, build, require_precision, subject, which_fit
 from lbsim.harness.communication import GradientEngine
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.evidence import evidence
@@ -32,6 +32,7 @@ def measure(
     repeats: int,
     warm_up: int,
     progress: Callable[[], None],
+    tell: Callable[[str], None],
     optimizer: str = "torch-sgd",
 ) -> Trace:
     """Return the times of steps of *model* over *batches* samples and *precisions*, whole, then layer by layer.
@@ -46,15 +47,19 @@ def measure(
     stands_on = evidence(place)  # before it adds to the load
     observations: list[Observation] = []
     timelines: list[RankTimeline] = []
-    for precision, batch in product(precisions, batches):
+
+    def one(precision: str, batch: int) -> None:
         ready = subject(build(model, shape, 1000), shape, batch, precision, place.device, optimizer=optimizer)
         settings: dict[str, Setting] = {"precision": precision, "batch_per_gpu": batch}
         found, steps = _whole(ready, place.device, repeats, warm_up)
-        timelines = timelines or steps
-        for (quantity, name), samples in (found | _layers(ready, place.device, repeats)).items():
+        found |= _layers(ready, place.device, repeats)
+        timelines.extend([] if timelines else steps)
+        for (quantity, name), samples in found.items():
             rounded = tuple(round(max(0.0, sample), 8) for sample in samples)
             observations.append(Observation(quantity=quantity, subject=name, settings=settings, samples=rounded))
         progress()
+
+    which_fit(precisions, batches, one, tell)
     shared: dict[str, Setting] = {"model": model, "input": "x".join(map(str, shape)), "optimizer": optimizer}
     return Trace(
         measured="step",

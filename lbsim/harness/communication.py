@@ -5,9 +5,9 @@ Which gradients travel together is what `lbsim.fusion` says, as in every predict
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,8 +36,16 @@ class Engine(Protocol):
         """Say that the next backward pass makes the gradients of a step."""
         ...
 
-    def finish_step(self) -> None:
-        """Return when every gradient is the mean over ranks."""
+    def finish_step(self) -> bool:
+        """Return when every gradient is the mean over ranks, and whether this step decided how the next ones travel."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, so that a run that starts again sums in the same order."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's."""
         ...
 
     def close(self) -> None:
@@ -146,8 +154,11 @@ class GradientEngine:
         if self.recorder:
             self.recorder.begin(self._shipments)
 
-    def finish_step(self) -> None:
-        """Return when every gradient is the mean over ranks; on a GPU, when it will be for what comes next there."""
+    def finish_step(self) -> bool:
+        """Return when every gradient is the mean over ranks; on a GPU, when it will be for what comes next there.
+
+        True once the warm-up has ended and other buffers were planned.
+        """
         for index in range(self._next, len(self._buffers)):
             if self.recorder and self._buffers[index].missing:
                 self.recorder.buffer(index, "ready")
@@ -161,6 +172,20 @@ class GradientEngine:
             self._pack(self._agreed_pace(ready))
         if self.recorder:
             self.recorder.mark("all_reduce")
+        return ready is not None
+
+    def state(self) -> dict[str, Any]:
+        """Return the times that buffers were planned by, or those that the warm-up has taken so far."""
+        pace = None if self.pace is None else asdict(self.pace)
+        return {"pace": pace, "warm_up": self._warm_up.taken() if self._warm_up else []}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Plan by the times in *state*: measured again, they would be others, and so would the buffers."""
+        if state["pace"] is not None:
+            self._warm_up = None
+            self._pack(Pace(**state["pace"]))
+        elif self._warm_up:
+            self._warm_up.go_on_from(state["warm_up"])
 
     def close(self) -> None:
         """Take the hooks off and end the lane."""

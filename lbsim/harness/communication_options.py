@@ -44,7 +44,7 @@ class CommunicationOptions(Table):
     fusion_warm_up: int = Field(default=4, ge=1)
     """Steps, by threshold, in which a policy that plans by times takes them; of several the first does not count."""
     fusion_trace: Path | None = None
-    """Takes the times from this trace instead. Measured, a run that starts again sums in another order."""
+    """Takes the times from this trace instead. Measured, a run sums as another only where it goes on from it."""
     fusion_latency: Seconds | None = None
     """Of a link, from which a ring all-reduce's cost follows; if it is not given, the all-reduce is timed."""
     fusion_bandwidth: BytesPerSecond | None = None
@@ -53,8 +53,8 @@ class CommunicationOptions(Table):
     """Of the gradients that travel. They are divided by the ranks first, so that their sum stays in range."""
     overlap: bool = True
     order: Literal["backward", "measured"] = "backward"
-    """In which order gradients are taken to become ready: that of the parameters, backwards, or that of the first step.
-    Measured, a run that starts again sums its first step in another order, so it is not bitwise the same."""
+    """In which order gradients are taken to become ready: that of the parameters, backwards, or that of the first step,
+    which a checkpoint keeps."""
     timeout: Seconds = 300.0
     """How long to wait for another rank."""
 

@@ -38,6 +38,9 @@ class Data:
     shape: tuple[int, ...]
     classes: int
 
+    def __str__(self) -> str:
+        return f"{len(self.training)} and {len(self.validation)} samples of {self.classes} classes"
+
 
 def named(name: str, shape: tuple[int, ...] | None, folder: Path | None) -> Data:
     """Return the data that *name* means; *shape* is what the model takes, if it takes only one."""
@@ -146,12 +149,12 @@ def _split(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", labels: 
 def _images(folder: Path | None, size: int) -> Data:
     if folder is None:
         raise InputError("--data images: say where they are, with --folder DIR; train and val must be in it")
-    for part_of_it in ("train", "val"):
-        if not (folder / part_of_it).is_dir():
-            raise InputError(f"--folder {folder}: no folder '{part_of_it}' in it; a folder a class must be in that")
-        if not any(file.is_file() for file in (folder / part_of_it).glob("*/*")):
-            raise InputError(f"--folder {folder}: no images in '{part_of_it}'; put them in a folder a class")
+    from lbsim.harness import image_files  # noqa: PLC0415  Pillow is for images alone
+
+    names = image_files.same_classes(folder, ("train", "val"))
+    training, validation = (image_files.labelled(folder / part_of_it, names) for part_of_it in ("train", "val"))
     from lbsim.harness import image_folder  # noqa: PLC0415  torchvision is optional, and slow to import
 
-    training, validation, classes = image_folder.read(folder, size)
-    return Data(training, validation, (3, size, size), classes)
+    return Data(
+        image_folder.training(training, size), image_folder.validation(validation, size), (3, size, size), len(names)
+    )

@@ -44,10 +44,6 @@ class DdpEngine:
 
     It takes options that it has a word for: a fusion threshold (``bucket_cap_mb``; its first buffer is of 1 MiB at
     most) or one buffer, overlapped, by the backend's own all-reduce. A parameter without a gradient is an error there.
-
-    Known fault: once DistributedDataParallel has been made, with a hook or without, torch 2.13 keeps the process group
-    after `destroy_process_group`, and Gloo's threads still run while Python ends. We think that this is why a rank then
-    aborted in 1 run of 12, after all its work. The harness's commands end at once, without tearing Python down.
     """
 
     note = "DistributedDataParallel: its first bucket holds at most 1 MiB; half precision is divided after the cast"
@@ -70,10 +66,18 @@ class DdpEngine:
         if self.recorder:
             self.recorder.begin(self._shipments)
 
-    def finish_step(self) -> None:
+    def finish_step(self) -> bool:
         """Return at once: backward returned with the means."""
         if self.recorder:
             self.recorder.mark("all_reduce")
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: DistributedDataParallel cannot be told its buckets."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Take the hooks off and let go of the module, which holds the process group."""

@@ -21,8 +21,14 @@ class Engine(Protocol):
     def begin_step(self) -> None:
         """Get ready; called before backward, whose hooks fire while it runs."""
 
-    def finish_step(self) -> None:
-        """Return when every gradient holds the mean over all ranks."""
+    def finish_step(self) -> bool:
+        """Return when every gradient holds the mean over all ranks, and whether the next ones will travel otherwise."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
 
     def close(self) -> None:
         """Let go of hooks and groups."""

@@ -47,24 +47,28 @@ def input_shape(name: str) -> tuple[int, ...] | None:
     return (3, 224, 224) if name.startswith(("resnet", "vgg")) else None
 
 
-def require_input(model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """Raise InputError unless *model* turns samples of *shape* into a score for each class."""
+def require_input(model: nn.Module, shape: tuple[int, ...], classes: int, batch: int = 2) -> None:
+    """Raise InputError unless *model* turns a *batch* of samples of *shape* into a score for each class."""
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise InputError("--model: it has no parameters to train")
-    training = model.training
-    model.eval()
+    training, samples = model.training, min(batch, 2)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train(samples == 1)  # one may be too few to train on with batch norm
     try:
         with torch.no_grad():
-            scores = model(torch.zeros(2, *shape, dtype=parameter.dtype, device=parameter.device))
+            scores = model(torch.zeros(samples, *shape, dtype=parameter.dtype, device=parameter.device))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        size = "x".join(map(str, shape))
-        raise InputError(f"--model: it does not take input of {size}: {str(error).splitlines()[0]}") from None
+        size, count = "x".join(map(str, shape)), "a batch of 1 sample" if samples == 1 else "input"
+        raise InputError(f"--model: it does not take {count} of {size}: {str(error).splitlines()[0]}") from None
     finally:
         model.train(training)
-    if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, classes):
+        for name, buffer in model.named_buffers():
+            buffer.copy_(before[name])
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != (samples, classes):
         given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise InputError(f"--model: for 2 samples of {classes} classes it returns {given}, not (2, {classes})")
+        wanted = f"({samples}, {classes})"
+        raise InputError(f"--model: for {samples} samples of {classes} classes it returns {given}, not {wanted}")
 
 
 def alexnet(classes: int = 1000) -> nn.Module:

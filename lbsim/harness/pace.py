@@ -37,12 +37,21 @@ class Pace:
         return self.startup + self.per_byte * message
 
 
+Times = list[float | None]
+"""Of one step: seconds after it began when the gradient of each parameter was there; none if it never was."""
+
+
 class WarmUp:
     """Watches the first steps."""
 
     def __init__(self, steps: int, timer: Clock, parameters: int) -> None:
         self._steps, self._timer, self._parameters = steps, timer, parameters
+        self._before: list[Times] = []
         self._seen: list[tuple[Mark, dict[int, Mark]]] = []
+
+    def go_on_from(self, taken: Sequence[Times]) -> None:
+        """Count what was *taken* before a restart."""
+        self._before = [list(times) for times in taken]
 
     def begin(self) -> None:
         """Start a step."""
@@ -52,15 +61,20 @@ class WarmUp:
         """Mark that the gradient of the parameter that stands at *index* is ready."""
         self._seen[-1][1][index] = self._timer.mark()
 
+    def taken(self) -> list[Times]:
+        """Return the times of each step that has ended."""
+        return self._before + [
+            [self._timer.between(start, marks[i]) if i in marks else None for i in range(self._parameters)]
+            for start, marks in self._seen
+        ]
+
     def end(self) -> list[float] | None:
         """Return the median time of each gradient after the last step, with those that never came at the end."""
-        if len(self._seen) < self._steps:
+        if len(self._before) + len(self._seen) < self._steps:
             return None
-        warm = self._seen[1:] or self._seen
-        times = [
-            [self._timer.between(start, marks[index]) for start, marks in warm if index in marks]
-            for index in range(self._parameters)
-        ]
+        taken = self.taken()
+        warm = taken[1:] or taken
+        times = [[each for each in of_steps if each is not None] for of_steps in zip(*warm, strict=True)]
         return _filled([median(each) if each else None for each in times])
 
 

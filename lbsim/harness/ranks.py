@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
+import torch.distributed.nn.functional  # before there is a group, which its functions would keep as a default
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
@@ -58,19 +59,19 @@ class Ranks:
             distributed.all_reduce(tensor)
         return tensor
 
-    def require_same(self, plan: dict[str, object]) -> None:
-        """Raise InputError on every rank unless all have the same *plan*."""
+    def require_same(self, plan: dict[str, object], instead: str = "start every rank with the same options") -> None:
+        """Raise InputError on every rank, which says what to do *instead*, unless all have the same *plan*."""
         plans = gathered(plan)
         for other, theirs in enumerate(plans):
             for field, value in plans[0].items():
                 if theirs.get(field) != value:
                     given = f"rank 0 has {value!r}, rank {other} has {theirs.get(field)!r}"
-                    raise InputError(f"--{field.replace('_', '-')}: {given}; start every rank with the same options")
+                    raise InputError(f"--{field.replace('_', '-')}: {given}; {instead}")
 
     def close(self) -> None:
         """Part from the others."""
         if self.size > 1 and distributed.is_initialized():
-            gc.collect()  # modules that still hold the group would end its threads while Python ends
+            gc.collect()  # what still holds the group would leave its threads to run while Python ends
             distributed.destroy_process_group()
 
 

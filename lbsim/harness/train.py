@@ -25,6 +25,7 @@ from lbsim.harness.options import TrainOptions
 from lbsim.harness.precision import Masters
 from lbsim.harness.presence import Presence
 from lbsim.harness.ranks import Ranks, from_first, together
+from lbsim.harness.reading import Reader
 from lbsim.harness.watch import Activation, Layers
 
 Tell = Callable[[str], None]
@@ -66,6 +67,8 @@ class _Run:
         self.tell = tell if ranks.first else lambda _: None
         self.batch = options.batch_per_gpu * ranks.size
         self.data, self.model, self.activation = together(self._prepare)
+        self.reader = Reader(self.data.shape)
+        ranks.require_same({"data": str(self.data)}, "give every rank the same files")
         self._same_weights()
         self.steps_per_epoch = len(self.data.training) // self.batch
         planned = max(1, round(options.epochs * self.steps_per_epoch))
@@ -75,10 +78,11 @@ class _Run:
         communication = together(lambda: options_of(options.engine, options.communication))
         self.forward, self.engine = attach(options.engine, self.model, communication, ranks.size)
         self.noise = together(self._noise_scale)
-        self.step = self._restored()
-        self.journal = together(self._journal)
+        self.replanned = False
         self.epoch_sums = torch.zeros(2, dtype=torch.float64)
         self.epoch_steps, self.epoch_start = 0, time.monotonic()
+        self.step = self._restored()
+        self.journal = together(self._journal)
         self.accuracy: float | None = None
         self._order = (-1, torch.empty(0))
 
@@ -92,7 +96,8 @@ class _Run:
             at_end = self.step == self.last_step
             if self.step % self.steps_per_epoch == 0 or at_end:
                 self._end_epoch(presence)
-            if at_end or stopping or self.step % self.options.checkpoint_every == 0:
+            # a plan by measured times is saved before anything travels by it: no step is ever done again by another
+            if at_end or stopping or self.replanned or self.step % self.options.checkpoint_every == 0:
                 self._save()
             progress(self.step, self.last_step, f"loss {loss:.4f}")
             if stopping and not at_end:
@@ -122,7 +127,7 @@ class _Run:
             )
         torch.manual_seed(options.seed)
         model = models.named(options.model, data.shape, data.classes).to(device)
-        models.require_input(model, data.shape, data.classes)
+        models.require_input(model, data.shape, data.classes, options.batch_per_gpu)
         if device.type == "cuda" and len(data.shape) == 3:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch_norm.keep_last_batch(model)
@@ -157,7 +162,7 @@ class _Run:
             noise.backward(masters.scaled(loss), scores, labels, masters.scale.scale if masters.scale else 1.0)
         presence.moved(step, _COMMUNICATING, "communicating")
         with _blaming(presence):
-            self.engine.finish_step()
+            self.replanned = self.engine.finish_step()
             if noise is not None:
                 noise.share()
         presence.moved(step, _UPDATING, "updating")
@@ -179,7 +184,7 @@ class _Run:
             self._order = (epoch, data_sets.order(len(self.data.training), options.seed, epoch))
         indices = data_sets.part(self._order[1], within, self.batch, ranks.rank, ranks.size)
         torch.manual_seed((options.seed * 1_000_003 + step) * ranks.size + ranks.rank)
-        return self._on_device(*self.data.training.batch(indices, seed=options.seed * 1_000_003 + epoch))
+        return self._on_device(*self.reader.batch(self.data.training, indices, seed=options.seed * 1_000_003 + epoch))
 
     def _on_device(self, samples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         samples = precision.inputs_in(self.masters.dtype, samples.to(self.ranks.device, non_blocking=True))
@@ -214,8 +219,10 @@ class _Run:
     ) -> tuple[float, float, bool]:
         """Return loss and accuracy over all ranks, and whether any rank was asked to stop."""
         correct = (scores.detach().argmax(1) == labels).double().mean()
-        sums = torch.stack([loss.double(), correct, torch.full_like(correct, float(asked_to_stop))])
-        mean, accuracy, stops = self.ranks.sum(sums).tolist()
+        flags = correct.new_tensor([float(asked_to_stop), self.reader.failed])
+        sums = torch.cat([torch.stack([loss.double(), correct]), flags])
+        mean, accuracy, stops, failures = self.ranks.sum(sums).tolist()
+        self.reader.stop_if(failures)
         return mean / self.ranks.size, accuracy / self.ranks.size, stops > 0
 
     def _end_epoch(self, presence: Presence) -> None:
@@ -238,18 +245,20 @@ class _Run:
         """Return mean loss and accuracy over the validation set, of which each rank takes a part."""
         batch_norm.average(self.model, self.ranks)
         self.model.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.ranks.device)
-        mine = torch.arange(self.ranks.rank, len(self.data.validation), self.ranks.size)
-        for indices in mine.split(self.options.batch_per_gpu):
+        sums = torch.zeros(4, dtype=torch.float64, device=self.ranks.device)
+        mine = torch.arange(len(self.data.validation))[self.ranks.rank :: self.ranks.size]
+        for indices in mine.split(self.options.batch_per_gpu) if len(mine) else ():
             presence.moved(self.step, _COMPUTING, "validating")
-            samples, labels = self._on_device(*self.data.validation.batch(indices, seed=0))
+            samples, labels = self._on_device(*self.reader.batch(self.data.validation, indices, seed=0))
             scores = self.model(samples).float()
             sums[0] += cross_entropy(scores, labels, reduction="sum")
             sums[1] += (scores.argmax(1) == labels).sum()
             sums[2] += len(labels)
         self.model.train()
         presence.moved(self.step, _COMMUNICATING, "validating")
-        loss, correct, count = self.ranks.sum(sums).tolist()
+        sums[3] = self.reader.failed
+        loss, correct, count, failures = self.ranks.sum(sums).tolist()
+        self.reader.stop_if(failures)
         return loss / count, correct / count
 
     def _save(self) -> None:
@@ -260,6 +269,7 @@ class _Run:
                 "model": self.model.state_dict(),
                 "masters": self.masters.state(),
                 "optimizer": self.optimizer.state_dict(),
+                "engine": self.engine.state(),
                 "epoch": [self.epoch_sums.tolist(), self.epoch_steps],
                 "noise_scale": None if self.noise is None else self.noise.averages.state(),
             }
@@ -276,6 +286,9 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.noise is not None and state.get("noise_scale") is not None:
             self.noise.averages.restore(state["noise_scale"])
+        self.engine.restore(state["engine"])
+        sums, self.epoch_steps = state["epoch"]
+        self.epoch_sums += torch.tensor(sums, dtype=torch.float64)
         self.tell(f"going on after step {state['step']}")
         return int(state["step"])
 

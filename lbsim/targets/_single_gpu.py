@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lbsim.leave_out import COVERAGE, half_width
 from lbsim.single_gpu_fit import Fit
-from lbsim.single_gpu_left_out import Unseen, folds, from_another_model, left_out
+from lbsim.single_gpu_left_out import GROUPS, Unseen, folds, from_another_model, left_out
 from lbsim.single_gpu_rates import rates
 from lbsim.targets._line import INTERVALS, SINGLE_GPU, Line
 from lbsim.targets._place import Place
@@ -43,12 +43,12 @@ def lines(place: Place) -> Iterator[Line]:
     yield _told(_ROW, alone)
     yield _told(_MODEL, [one for one in of_models if one.anchor and one.anchor.scenario.model == _ANCHOR])
     yield _told(_ANY_MODEL, of_models)
-    for what, found in (("rate", alone), ("source", of_sources)):
+    for what, found in (("row", alone), ("source", of_sources)):
         for cores, line in _SOURCE.items():
             own = [one for one in found if one.rate.cores == cores]
             if what == "source":
                 yield _told(line, own)
-            yield _coverage(f"one GPU, {_CORES[cores]}, {what} left out", own)
+            yield _coverage(what, f"one GPU, {_CORES[cores]}, {what} left out", own)
 
 
 def _told(line: Line, found: Sequence[Unseen]) -> Line:
@@ -57,16 +57,20 @@ def _told(line: Line, found: Sequence[Unseen]) -> Line:
     return line.of_errors((one.name, math.expm1(one.error)) for one in found)
 
 
-def _coverage(what: str, found: Sequence[Unseen]) -> Line:
-    line, insides = Line(INTERVALS, what, share_aim=COVERAGE), list(insides_of(found))
+def _coverage(group: str, what: str, found: Sequence[Unseen]) -> Line:
+    line, insides = Line(INTERVALS, what, share_aim=COVERAGE), list(insides_of(group, found))
     if 2 * len(insides) < max(1, len(found)):
-        return line.not_here(f"of most rates, fewer than {_FEWEST} of other sources are there to make an interval of")
+        return line.not_here(f"for most rates, fewer than {_FEWEST} of another {group} are there to learn a width from")
     return line.of_shares(insides)
 
 
-def insides_of(found: Sequence[Unseen]) -> Iterator[bool]:
-    """Yield whether each lies inside an interval as wide as the residuals of the other sources ask."""
+def insides_of(group: str, found: Sequence[Unseen]) -> Iterator[bool]:
+    """Yield whether each lies inside an interval as wide as the residuals of the others ask, of another *group* alone.
+
+    What was left out together with a rate says nothing of how far off its prediction may be.
+    """
+    of = GROUPS[group]
     for one in found:
-        others = [other.error for other in found if other.rate.system != one.rate.system]
+        others = [other.error for other in found if of(other.rate) != of(one.rate)]
         if len(others) >= _FEWEST:
             yield abs(one.error) <= half_width(others)

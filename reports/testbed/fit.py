@@ -2,24 +2,27 @@
 
     python reports/testbed/fit.py
 
-`lbsim/testbed_fit.py` says what is fitted and predicts; here are the rows of `predicted.csv`, the figure, and two other
-models beside the first:
+`lbsim/testbed_fit.py` says what is fitted and predicts; here are the rows of `predicted.csv`, the figure, and three
+other models beside the first:
 
-- *as lbsim has it*: a ring's step takes latency + message / rate (`lbsim.collective.Fabric.step_time`);
-- *pipelined*: Gloo cuts a step's message in two and sends the second half while the first one's latency runs, so a
-  step takes the longer of message / rate and latency + half of it (gloo/allreduce.cc: two segments a rank). And where
-  other hosts send than in the phase before, theirs are full token buckets, which are free: `lbsim.testbed.burst`;
-- *pipelined, shared*: likewise, and latency is nothing but the work of the processors, which all hosts share: it grows
-  as hosts / processors. This one was written after the small messages of 16 hosts had been seen.
+- *as lbsim has it*: a ring's step takes the longer of message / rate, and latency + half of it, for Gloo cuts a step's
+  message in two and sends the second half while the first one's latency runs (gloo/allreduce.cc: two segments a rank;
+  `lbsim.collective.Fabric.step_time`);
+- *in one piece*: a ring's step takes latency + message / rate, as lbsim had it when this was first measured;
+- *full buckets*: as lbsim has it, and where other hosts send than in the phase before, theirs are full token buckets,
+  which are free: `lbsim.testbed.burst`;
+- *full buckets, shared*: likewise, and latency is nothing but the work of the processors, which all hosts share: it
+  grows as hosts / processors. This one was written after the small messages of 16 hosts had been seen.
 """
 
 import csv
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from lbsim.collective import Collective, Fabric, Phase
+from lbsim.collective import Collective, Fabric
+from lbsim.software import Library
 from lbsim.testbed import burst
 from lbsim.testbed_fit import FITTED_HOSTS, LEFT_OUT_RATE, Measured, Model, compute, fit, read
 
@@ -29,19 +32,16 @@ PROCESSORS = 2
 """Of the machine that was measured."""
 
 
-@dataclass(frozen=True)
-class HalfHidden(Fabric):
-    """A fabric on which a step's message travels in two segments."""
+class InOnePiece(Model):
+    """Hosts whose messages travel whole."""
 
-    def step_time(self, phase: Phase) -> float:
-        """Return the longer of what the bytes take, and the latency with half of them."""
-        bytes_alone = phase.message / (self.inter_node.efficiency * self.inter_node.bandwidth)
-        return max(bytes_alone, self.inter_node.latency + bytes_alone / 2)
+    def library(self) -> Library:
+        """Return Gloo without its segments."""
+        return super().library().model_copy(update={"segments": 1})
 
 
-@dataclass(frozen=True)
-class Pipelined(Model):
-    """Hosts that send in two segments and find their buckets full."""
+class FullBuckets(Model):
+    """Hosts that find their buckets full when their turn to send comes."""
 
     def carried(self, message: float, row: Measured) -> tuple[Collective, Fabric]:
         """Return what carries *message*; what the full buckets give is free."""
@@ -52,13 +52,8 @@ class Pipelined(Model):
             collective = replace(collective, phases=tuple(phases))
         return collective, fabric
 
-    def fabric(self, row: Measured, hosts_per_node: int) -> Fabric:
-        """Return the same links, over which a step takes less."""
-        return HalfHidden(**vars(super().fabric(row, hosts_per_node)))
 
-
-@dataclass(frozen=True)
-class Shared(Pipelined):
+class Shared(FullBuckets):
     """Likewise, with a latency that is the work of processors that all hosts share."""
 
     def fabric(self, row: Measured, hosts_per_node: int) -> Fabric:
@@ -68,7 +63,12 @@ class Shared(Pipelined):
         return replace(fabric, inter_node=link, intra_node=link)
 
 
-MODELS: dict[str, type[Model]] = {"as lbsim has it": Model, "pipelined": Pipelined, "pipelined, shared": Shared}
+MODELS: dict[str, type[Model]] = {
+    "as lbsim has it": Model,
+    "in one piece": InOnePiece,
+    "full buckets": FullBuckets,
+    "full buckets, shared": Shared,
+}
 
 
 def main() -> None:

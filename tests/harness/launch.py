@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
+LIMIT = 120
+"""Seconds, on a machine that is busy with other things."""
 
 
 def environment(**more):
@@ -15,8 +17,11 @@ def environment(**more):
     return os.environ | own | {name: str(value) for name, value in more.items()}
 
 
-def start(ranks, *arguments, own=None, command="train"):
-    """Start *ranks* processes that know of each other as torchrun has them know; *own* adds arguments by rank."""
+def start(ranks, *arguments, own=None, command="train", places=None):
+    """Start *ranks* processes that know of each other as torchrun has them know; *own* adds arguments by rank.
+
+    *places* are the folders in which they stand, by rank.
+    """
     port = free_port()
     return [
         subprocess.Popen(
@@ -25,12 +30,13 @@ def start(ranks, *arguments, own=None, command="train"):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=(places or {}).get(rank),
         )
         for rank in range(ranks)
     ]
 
 
-def finish(processes, limit=60):
+def finish(processes, limit=LIMIT):
     """Return the exit codes and what each process said on standard error."""
     try:
         said = [process.communicate(timeout=limit)[1] for process in processes]
@@ -40,8 +46,8 @@ def finish(processes, limit=60):
     return [process.returncode for process in processes], said
 
 
-def train(ranks, *arguments, **more):
-    return finish(start(ranks, *arguments, **more))
+def train(ranks, *arguments, limit=LIMIT, **more):
+    return finish(start(ranks, *arguments, **more), limit)
 
 
 def column(folder, name, table="steps"):

@@ -3,6 +3,7 @@
 import os
 import time
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -58,6 +59,42 @@ class Once(nn.Module):
 
     def forward(self, images):
         return checkpoint(self.layer, images.flatten(1).requires_grad_(), use_reentrant=True)
+
+
+class _Pause(torch.autograd.Function):
+    """Nothing, but for the seconds in PAUSE that its backward takes."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_, gradient):
+        time.sleep(float(os.environ["PAUSE"]))
+        return gradient
+
+
+class Paced(nn.Module):
+    """Gradients come one layer after the other, PAUSE seconds apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(64, 48), nn.Linear(48, 32), nn.Linear(32, 10)])
+
+    def forward(self, images):
+        signal = images.flatten(1)
+        for layer in self.layers:
+            signal = layer(_Pause.apply(torch.relu(signal)))
+        return signal
+
+
+def paced():
+    return Paced()
+
+
+def colours():
+    """Tells three colours apart, without batch norm, so that n processes compute what one does."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 3))
 
 
 def slow():

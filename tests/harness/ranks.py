@@ -24,7 +24,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def launch(ranks, arguments, *, timeout=60, environment=None, start=None):
+def launch(ranks, arguments, *, timeout=120, environment=None, start=None):
     """Run ``python arguments`` on *ranks* processes (or on those in *start* alone) and return how each ended.
 
     *arguments* is a list, or a function from the rank to one.

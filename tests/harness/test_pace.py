@@ -110,15 +110,42 @@ def test_times_are_medians_that_leave_out_the_first_of_several_steps():
     assert ready[1] < 0.04
 
 
-def test_a_process_alone_plans_too():
+def alone(warm_up):
     net = steps.model()
-    engine = GradientEngine(
-        list(net.named_parameters()), CommunicationOptions.of(fusion="optimal", fusion_warm_up=2), None
-    )
-    for _ in range(3):
+    options = CommunicationOptions.of(fusion="optimal", fusion_warm_up=warm_up)
+    engine = GradientEngine(list(net.named_parameters()), options)
+
+    def step():
         engine.begin_step()
         steps.loss(net, torch.ones(2, 20)).backward()
-        engine.finish_step()
+        return engine.finish_step()
+
+    return net, engine, step
+
+
+def test_what_a_checkpoint_keeps_plans_the_same_buffers_and_ends_the_warm_up_at_the_same_step():
+    _, first, step = alone(4)
+    assert [step(), step()] == [False, False]
+    early = first.state()
+    assert [step(), step(), step()] == [False, True, False]
+    _, second, go_on = alone(4)
+    second.restore(early)
+    assert second.state() == early
+    assert [go_on(), go_on()] == [False, True]
+    assert second.pace is not None
+    _, third, go_on = alone(4)
+    third.restore(first.state())
+    assert third.pace == first.pace
+    assert third.buffers == first.buffers
+    assert [go_on() for _ in range(5)] == [False] * 5
+    for engine in (first, second, third):
+        engine.close()
+
+
+def test_a_process_alone_plans_too():
+    net, engine, step = alone(2)
+    for _ in range(3):
+        step()
     assert engine.pace is not None
     assert sorted(name for buffer in engine.buffers for name in buffer.tensors) == sorted(
         name for name, _ in net.named_parameters()

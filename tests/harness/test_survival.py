@@ -1,5 +1,6 @@
 """What a run survives: kills, damage, ranks that die or hang, Ctrl-C. Real processes, real signals."""
 
+import os
 import random
 import signal
 import subprocess
@@ -8,11 +9,10 @@ import time
 
 import pytest
 
-from tests.harness.launch import column, environment, finish, free_port, start, train
+from tests.harness.launch import LIMIT, column, environment, finish, free_port, start, train
 
 ARGUMENTS = ["--data", "digits", "--device", "cpu", "--model", "odd_models:slow", "--batch-per-gpu", 48, "--epochs", 3]
 SAVING = [*ARGUMENTS, "--checkpoint-every", 4, "--rate", 5]
-LIMIT = 40
 
 
 def until(condition, processes, limit=LIMIT):
@@ -29,7 +29,8 @@ def steps_done(folder):
 
 
 def losses(folder):
-    return column(folder, "step"), column(folder, "loss"), column(folder, "validation_loss", "epochs")
+    epochs = [column(folder, name, "epochs") for name in ("loss", "accuracy", "validation_loss")]
+    return column(folder, "step"), column(folder, "loss"), *epochs
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -50,6 +51,35 @@ def test_a_run_that_is_killed_ends_bitwise_as_one_that_is_not(ranks, tmp_path):
     assert codes == [0] * ranks, said
     assert "going on after step" in said[0]
     assert losses(killed) == losses(tmp_path / "whole")
+
+
+def test_a_run_that_goes_on_sends_the_buffers_that_the_first_one_planned_by_its_times(tmp_path, monkeypatch):
+    """The first waits between layers, so that each travels alone; the second does not, and would send all as one."""
+    plan = ("fusion=optimal", "fusion_warm_up=2", "fusion_latency=2 ms", "fusion_bandwidth=1 GB/s")
+    words = [*SAVING, "--model", "odd_models:paced", "--optimizer", "sgd", "--rate", 0.5, "--epochs", 2]
+    words += [
+        "--checkpoint-every",
+        6,
+        "--engine",
+        "lbsim",
+        *(word for choice in plan for word in ("--communication", choice)),
+    ]
+    whole, later = tmp_path / "whole", tmp_path / "later"
+    later.mkdir()
+    name = "checkpoint-000000002.pt"  # at once, as the plan is made; the third to come removes it
+    monkeypatch.setenv("PAUSE", "0.03")
+    processes = start(3, *words, "--output", whole)
+    until((whole / name).exists, processes)
+    os.link(whole / name, later / name)
+    codes, said = finish(processes)
+    assert codes == [0] * 3, said
+    monkeypatch.setenv("PAUSE", "0")
+    codes, said = train(3, *words, "--output", later)
+    assert codes == [0] * 3, said
+    assert "going on after step 2" in said[0]
+    assert column(later, "loss") == column(whole, "loss")[2:]
+    assert len(column(later, "loss")) == 16
+    assert losses(later)[2:] == losses(whole)[2:]
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):

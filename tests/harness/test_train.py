@@ -111,6 +111,10 @@ def test_tensorboard_reads_what_the_tables_hold(tmp_path):
         (["--data", "images"], "--folder DIR"),
         (["--data", "images", "--folder", "/nowhere"], "no folder 'train'"),
         (["--model", "vgg16", "--data", "digits"], "does not take input of 1x8x8"),
+        (
+            ["--model", "tests.harness.odd_models:slow", "--data", "digits", "--batch-per-gpu", "1"],
+            "a batch of 1 sample",
+        ),
         (["--model", "mlp", "--data", "digits", "--precision", "tf32"], "a CPU has none"),
         (["--model", "mlp", "--data", "digits", "--precision", "fp8"], "precision"),
         (["--model", "mlp", "--data", "digits", "--batch-per-gpu", "2000"], "at most 1437"),
