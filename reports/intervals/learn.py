@@ -5,8 +5,8 @@
     python reports/intervals/learn.py --write    write hardware_profiles/residuals/published.toml
 
 Rates and times are those of `reports/single_gpu_fit/left_out.csv`, which `left_out.py` there writes; scaling and
-all-reduces are what ``lbsim validate --leave-out`` is about, with what the profiles would say without the
-system; larger are larger scales as fitted to the smaller ones. Half a minute.
+all-reduces are the cases of ``lbsim validate --leave-out``, with what the profiles would say without the system; larger
+scales are as fitted to the smaller ones. A minute.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -22,8 +22,9 @@ from statistics import mean, median
 from lbsim.case import case_files, read_case_file
 from lbsim.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
 from lbsim.conformal import Bounds, Groups, bounds
+from lbsim.folds import Case, cases
 from lbsim.interval import interval, larger_class, scaling_class
-from lbsim.leave_out import LeftOut, leave_out
+from lbsim.leave_out import leave_out
 from lbsim.question import ask
 from lbsim.residuals import EARLY, Residuals
 from lbsim.scenario import Scenario, override
@@ -43,8 +44,8 @@ HEAD = """\
 # Written by reports/intervals/learn.py: logarithms of observed over predicted seconds, by class of prediction and by
 # what was left out together; lbsim.conformal makes bounds of them.
 source = "rates, times and anchors: reports/single_gpu_fit/left_out.py, on the published rates in traces/published; \
-scaling: lbsim validate --leave-out system, and all_reduce: lbsim validate --leave-out model, both with what the \
-profiles would say without the system, and published efficiencies; larger: lbsim validate --leave-out scale; \
+scaling and all_reduce: the cases of lbsim validate --leave-out, with what the profiles would say without the \
+system, and published efficiencies; larger: lbsim validate --leave-out scale; \
 anchored: runs of one configuration by several submitters to MLPerf differ by 0.4 to 3.5 %; spread_low and \
 spread_high: what Akiba et al., Goyal et al., Jia et al., TensorFlow's and MLPerf's rates imply\""""
 FITTED = {"software": "software.fitted_rates", "card": "cluster.accelerator.fitted_rates"}
@@ -93,18 +94,28 @@ def of_several(lines: Iterable[Line], software: str, cores: Iterable[str] = ALL)
     return together(of_csv(lines, "source", cores, place=place, software=software) for place in SEVERAL)
 
 
-def of_leave_out(
-    results: Iterable[LeftOut], name_of: Callable[[Scenario], str], *, fitted: bool = False
-) -> dict[str, Class]:
-    """Return the lags of observations by the class that *name_of* gives and by system.
+def of_cases(known: Iterable[Case]) -> dict[str, Class]:
+    """Return the lags of scaling and of all-reduces with what the profiles would say without the system.
 
-    With what the profiles would say without the system, or as *fitted* to what was not left out.
+    The bus bandwidths are left aside: links' efficiencies were read off some of them.
     """
     found: dict[str, Class] = {}
-    for one in results:
-        sign = -1 if one.case.observed.quantity in TIMES else 1
-        class_ = found.setdefault(name_of(one.case.scenario), {})
-        class_.setdefault(one.case.file.system, []).append(sign * (one.residual if fitted else one.case.logarithm({})))
+    for case in known:
+        if case.family.startswith("scaling") or case.observed.quantity == "all_reduce_time":
+            name = "all_reduce" if case.observed.message is not None else scaling_class(case.scenario)
+            sign = -1 if case.observed.quantity in TIMES else 1
+            found.setdefault(name, {}).setdefault(case.file.system, []).append(sign * case.logarithm({}))
+    return found
+
+
+def of_larger_scales() -> dict[str, Class]:
+    """Return the lags of the largest scale of each system, as fitted to its smaller ones."""
+    found: dict[str, Class] = {}
+    for one in leave_out("scale"):
+        if one.case.observed.message is None:
+            sign = -1 if one.case.observed.quantity in TIMES else 1
+            systems = found.setdefault(larger_class(one.case.scenario), {})
+            systems.setdefault(one.case.file.system, []).append(sign * one.residual)
     return found
 
 
@@ -135,14 +146,11 @@ def classes() -> dict[str, Class]:
         for name, cores in CORES.items():
             found[f"{class_}.{name}"] = of_several(since, software, cores)
     found["software"] = of_csv(lines, "source", place="one", software="unknown")
-    scaling, efficiencies = of_leave_out(leave_out("system"), scaling_class), of_efficiencies()
-    found |= {name: together([scaling[name], efficiencies.get(name, {})]) for name in sorted(scaling)}
-    larger = [one for one in leave_out("scale") if one.case.observed.message is None]
-    found |= of_leave_out(larger, larger_class, fitted=True)
+    parts, efficiencies = of_cases(cases(PUBLISHED_CASES)), of_efficiencies()
+    found |= {name: together([part, efficiencies.get(name, {})]) for name, part in sorted(parts.items())}
+    found |= of_larger_scales()
     found["anchored_batch"] = of_csv(lines, "batch")
     found["anchored_precision"] = of_csv(lines, "precision")
-    all_reduces = [one for one in leave_out("model") if one.case.observed.message is not None]
-    found |= of_leave_out(all_reduces, lambda _: "all_reduce")
     return {
         name: {group: [round(lag, DECIMALS) for lag in sorted(lags)] for group, lags in sorted(one.items())}
         for name, one in found.items()

@@ -3,9 +3,9 @@
     python reports/single_gpu_fit/left_out.py         write left_out.csv beside this script, half a minute
 
 Of one GPU, the rates of `fit.py`, and those that another of the same source predicts that differs in batch or
-precision. Of several GPUs, every published rate and time without the anchor that its case may have, with the values of the fit
-that has not seen its source. ``lag`` is the logarithm of observed over predicted seconds: above zero when the real
-machine was slower. ``reports/intervals/learn.py`` makes the widths of intervals of these.
+precision. Of several GPUs, every published rate and time without the anchor that its case may have, with the values of
+the fit that has not seen its source. ``lag`` is the logarithm of observed over predicted seconds: above zero when the
+real machine was slower. ``reports/intervals/learn.py`` makes the widths of intervals of these.
 """
 
 import csv
