@@ -12,13 +12,14 @@ import pytest
 
 from lbsim import Scenario, override, predict
 from lbsim.case import read_case_file
+from lbsim.catalog import PUBLISHED_CASES
 from lbsim.cli import main
 from lbsim.folds import Case
 from lbsim.leave_out import LeftOut, leave_out
 from lbsim.single_gpu_left_out import Unseen
 from lbsim.single_gpu_rates import rates
 from lbsim.steps import Steps
-from lbsim.targets import TARGETS, Line, Place, _testbed, reason
+from lbsim.targets import TARGETS, Line, Place, _intervals, _testbed, reason
 from lbsim.targets._line import OWN_TRACES
 from lbsim.targets._own_traces import errors
 from lbsim.targets._several import ordered
@@ -212,6 +213,18 @@ def test_the_testbed_is_what_its_report_says():
         assert found[what].rows == len(own)
         assert found[what].mean == pytest.approx(mean(errors), abs=1e-4)
         assert found[what].worst == pytest.approx(max(errors), abs=1e-4)
+
+
+def test_what_predict_says_of_scaling_is_counted_by_class(capsys):
+    found = {line.what.partition(", as predict")[0]: line for line in _intervals.lines(Place(PUBLISHED_CASES))}
+    main(["validate", "--only", "scaling, fp32 across nodes", "--format", "json"])
+    cases = json.loads(capsys.readouterr().out)["cases"]
+    inside = [one["low"] <= one["observed"] <= one["high"] for one in cases]
+    assert found["scaling, fp32 across nodes"].rows == len(cases) > 10
+    assert found["scaling, fp32 across nodes"].share == mean(inside)
+    assert found.keys() == {
+        f"scaling, {what}" for what in ("fp32 in a node", "AMP in a node", "fp32 across nodes", "AMP across nodes")
+    }
 
 
 @pytest.mark.slow
