@@ -19,7 +19,7 @@ from lbsim.errors import InputError, unknown
 from lbsim.harness import bench_all_reduce, bench_beside, bench_scaling, bench_step
 from lbsim.harness.bench_model import OPTIMIZERS, sample_shape
 from lbsim.harness.communication_options import CommunicationOptions
-from lbsim.harness.ranks import CommunicationError, RendezvousError, joined
+from lbsim.harness.ranks import CommunicationError, Ranks, RendezvousError, joined, together
 from lbsim.trace import Trace, write_trace
 from lbsim.units import DATA
 
@@ -61,7 +61,7 @@ def step(
     if optimizer not in OPTIMIZERS:
         raise unknown(optimizer, "optimizers", OPTIMIZERS)
     if beside_plain:
-        with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
+        with _joined(60.0, out, cpu=cpu) as place, _progress("bench step", len(numbers) * len(kinds)) as on:
             trace = bench_beside.measure(
                 place,
                 model=model,
@@ -78,7 +78,7 @@ def step(
             _say(f"{chosen:<32} speed of the harness over the plain loop: {ratio:.3f}")
         _keep(trace, out, f"beside-{_file_name(model)}")
         return
-    with joined(60.0, "cpu" if cpu else "auto") as place, _progress("bench step", len(numbers) * len(kinds)) as on:
+    with _joined(60.0, out, cpu=cpu) as place, _progress("bench step", len(numbers) * len(kinds)) as on:
         trace = bench_step.measure(
             place,
             model=model,
@@ -114,7 +114,7 @@ def all_reduce(
     messages, names, kinds = [_bytes(part) for part in _parts(sizes)], _parts(algorithms), _parts(precisions)
     turns = len(messages) * len(names) * len(kinds)
     with (
-        joined(options.timeout, "cpu" if cpu else "auto") as place,
+        _joined(options.timeout, out, cpu=cpu) as place,
         _progress("bench all-reduce", turns) as on,
     ):
         trace = bench_all_reduce.measure(
@@ -177,7 +177,7 @@ def scaling(
     )
     request = bench_scaling.Request(model, sample_shape(model, shape), batch_per_gpu, precision, replay, engine)
     with (
-        joined(options.timeout, "cpu" if cpu or replay else "auto") as place,
+        _joined(options.timeout, out, cpu=cpu or replay is not None) as place,
         _progress("bench scaling", warm_up + steps) as on,
     ):
         trace = bench_scaling.measure(place, request, options, steps=steps, warm_up=warm_up, progress=on)
@@ -230,6 +230,23 @@ def _progress(name: str, turns: int) -> Iterator[Callable[[], None]]:
     with Progress(console=console, transient=True, disable=not (_speaks() and console.is_terminal)) as bar:
         task = bar.add_task(name, total=turns)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def _joined(timeout: float, out: Path | None, *, cpu: bool) -> Iterator[Ranks]:
+    """Meet the other ranks; InputError on all if rank 0 could not write what is measured."""
+    with joined(timeout, "cpu" if cpu else "auto") as place:
+        together(lambda: _require_place(out or _FOLDER / "trace.json") if place.first else None)
+        yield place
+
+
+def _require_place(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {file}: {error.strerror}") from None
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise InputError(f"--out {file}: {'a folder' if file.is_dir() else 'its folder cannot be written to'}")
 
 
 def _keep(trace: Trace, out: Path | None, name: str) -> None:

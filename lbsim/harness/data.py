@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lbsim.errors import InputError, unknown
-from lbsim.workloads._imagenet import TRAINING_IMAGES, VALIDATION_IMAGES
+from lbsim.workloads._imagenet import TRAINING_IMAGES
 
 _SPLIT_SEED = 0
 _TRAINED_SHARE = 0.8
@@ -105,9 +105,9 @@ class Synthetic:
 
 
 def synthetic(shape: tuple[int, ...], classes: int = 1000) -> Data:
-    """Return random data as large as ImageNet, for measuring."""
+    """Return random data as large as ImageNet, for measuring; validation takes each of the few that repeat once."""
     few = torch.randn(64, *shape, generator=torch.Generator().manual_seed(_SPLIT_SEED))
-    return Data(Synthetic(few, classes, TRAINING_IMAGES), Synthetic(few, classes, VALIDATION_IMAGES), shape, classes)
+    return Data(Synthetic(few, classes, TRAINING_IMAGES), Synthetic(few, classes, len(few)), shape, classes)
 
 
 def digits() -> Data:

@@ -54,6 +54,7 @@ class DdpEngine:
         check_agreement(self._parameters, options)
         self.recorder = recorder
         self._shipments: list[Shipment] = []
+        self._input: tuple[tuple[int, ...], str] | None = None
         self._hooks = [
             parameter.register_hook(partial(self._on_ready, index))
             for index, (_, parameter) in enumerate(self._parameters)
@@ -73,11 +74,23 @@ class DdpEngine:
         return False
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: DistributedDataParallel cannot be told its buckets."""
-        return {}
+        """Return what was last given to the model."""
+        return {"input": self._input}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Do nothing."""
+        """Run the model once, for nothing: the first backward pass decides the buckets of all that come after it."""
+        if state["input"] is None:
+            return
+        shape, dtype = state["input"]
+        before = [buffer.clone() for buffer in self.module.buffers()]
+        self.module(
+            torch.zeros(shape, dtype=getattr(torch, dtype), device=self._parameters[0][1].device)
+        ).sum().backward()
+        for _, parameter in self._parameters:
+            parameter.grad = None
+        with torch.no_grad():
+            for buffer, kept in zip(self.module.buffers(), before, strict=True):
+                buffer.copy_(kept)
 
     def close(self) -> None:
         """Take the hooks off and let go of the module, which holds the process group."""
@@ -89,9 +102,13 @@ class DdpEngine:
         if self.recorder:
             self.recorder.gradient(index)
 
+    def _on_forward(self, _: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        self._input = tuple(given[0].shape), str(given[0].dtype).removeprefix("torch.")
+
     def _parallel(self, model: nn.Module, options: CommunicationOptions) -> DistributedDataParallel:
         cap = 1e6 if options.fusion == "one-buffer" else options.fusion_threshold / _MIB
         parallel = DistributedDataParallel(model, bucket_cap_mb=cap, gradient_as_bucket_view=True)
+        parallel.register_forward_pre_hook(self._on_forward)
         parallel.register_comm_hook(None, self._recorded(_HOOKS[options.precision], DTYPES[options.precision].itemsize))
         return parallel
 

@@ -215,6 +215,7 @@ def test_all_reduce_prints_the_columns_of_nccl_tests_and_keeps_each_sample(tmp_p
 @pytest.mark.parametrize(
     ("ranks", "words", "told"),
     [
+        (2, ["all-reduce", "--out", f"{__file__}/trace.json"], "rank 0: --out"),
         (3, ["all-reduce", "--algorithms", "hierarchical", "--group-size", "2"], "2 does not divide 3 ranks"),
         (2, ["scaling", *SMALL[:2], "--input", "3x8x8"], "the model does not take a batch"),
     ],

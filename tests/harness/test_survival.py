@@ -82,6 +82,19 @@ def test_a_run_that_goes_on_sends_the_buffers_that_the_first_one_planned_by_its_
     assert losses(later)[2:] == losses(whole)[2:]
 
 
+@pytest.mark.slow
+def test_distributed_data_parallel_goes_on_with_the_buckets_that_its_first_backward_pass_chose(tmp_path):
+    choices = ["--model", "cnn", "--optimizer", "sgd", "--rate", 0.5, "--epochs", 2, "--checkpoint-every", 9]
+    words = [*SAVING, *choices, "--engine", "ddp", "--communication", "fusion_threshold=4 kB"]
+    whole, later = tmp_path / "whole", tmp_path / "later"
+    assert train(3, *words, "--output", whole)[0] == [0] * 3
+    later.mkdir()
+    os.link(whole / "checkpoint-000000009.pt", later / "checkpoint-000000009.pt")
+    assert train(3, *words, "--output", later)[0] == [0] * 3
+    assert column(later, "loss") == column(whole, "loss")[9:]
+    assert len(column(later, "loss")) == 9
+
+
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     processes = start(1, *SAVING, "--output", tmp_path)
     until(lambda: steps_done(tmp_path) >= 6, processes)
