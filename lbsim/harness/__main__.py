@@ -22,6 +22,7 @@ from rich.progress import Progress
 
 from lbsim.errors import InputError, in_one_line
 from lbsim.harness import bench
+from lbsim.harness.bench_model import is_out_of_memory
 from lbsim.harness.options import TrainOptions
 from lbsim.harness.ranks import RENDEZVOUS_LIMIT, meet, together
 from lbsim.harness.train import train as run_training
@@ -110,6 +111,12 @@ def _train(given: dict[str, Any]) -> int:
     except InputError as error:
         if ranks.first:
             _tell(error)
+        return 2
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        batch = options.batch_per_gpu
+        _tell(f"rank {ranks.rank}: a step of {batch} samples does not fit into memory; write a smaller --batch-per-gpu")
         return 2
     return 128 + signal.SIGINT if outcome.stopped else 0
 

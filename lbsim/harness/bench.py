@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from lbsim.errors import InputError, unknown
 from lbsim.harness import bench_all_reduce, bench_beside, bench_scaling, bench_step
-from lbsim.harness.bench_model import OPTIMIZERS, sample_shape
+from lbsim.harness.bench_model import OPTIMIZERS, is_out_of_memory, sample_shape
 from lbsim.harness.communication_options import CommunicationOptions
 from lbsim.harness.ranks import CommunicationError, Ranks, RendezvousError, joined, together
 from lbsim.trace import Trace, write_trace
@@ -199,6 +199,11 @@ def main(arguments: list[str] | None = None) -> int:
     except CommunicationError as error:
         _complain(error)
         return 1
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        _complain(f"rank {os.environ.get('RANK', '0')}: a step does not fit into memory; write smaller batches")
+        return 2
     except Exception as error:
         # typer's usage errors, whose class it does not export
         if not hasattr(error, "format_message"):

@@ -37,6 +37,18 @@ class Hangs(Slow):
         return super().forward(images)
 
 
+class Grows(Slow):
+    """Asks in its fifth step for more memory than any machine has."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, images):
+        self.steps += self.training
+        return super().forward(images) if self.steps < 5 else torch.empty(10**15)
+
+
 class Overflows(Slow):
     """Logits that are large enough for a scaled gradient to overflow fp16, in the third step."""
 
@@ -103,6 +115,10 @@ def slow():
 
 def hangs():
     return Hangs()
+
+
+def grows():
+    return Grows()
 
 
 def overflows():

@@ -130,6 +130,13 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, said, tmp_path, capsys
     assert said in one_line(capsys.readouterr().err)
 
 
+def test_a_step_that_does_not_fit_into_memory_is_one_line(tmp_path, capsys):
+    arguments = ["train", "--device", "cpu", "--data", "digits", "--model", "tests.harness.odd_models:grows"]
+    assert main([*arguments, "--output", str(tmp_path)]) == 2
+    said = one_line(capsys.readouterr().err)
+    assert said == "lbsim: rank 0: a step of 32 samples does not fit into memory; write a smaller --batch-per-gpu"
+
+
 def test_ranks_that_disagree_all_exit_with_2(tmp_path):
     own = {1: ["--momentum", "0.8"]}
     codes, said = train(2, *DIGITS, "--model", "mlp", "--output", tmp_path, own=own)
