@@ -129,7 +129,7 @@ def test_what_ships_was_measured_as_it_says(file):
     trace = read_trace(file)
     assert "lbsim.harness" in trace.evidence.command
     assert not trace.evidence.commit.endswith("-dirty")
-    assert file.stat().st_size < 200_000
+    assert file.stat().st_size < 1_000_000  # every layer of ResNet-152 at three batches
 
 
 @pytest.mark.parametrize("file", MEASURED, ids=lambda file: file.stem)
