@@ -38,7 +38,7 @@ class Folders:
     def files(self, kind: str) -> dict[str, Path]:
         """Return each profile of *kind* by name; a user's file hides a shipped one of the same name."""
         found: dict[str, Path] = {}
-        for folder in (*(folder / kind for folder in self.own), _shipped(kind)):
+        for folder in self._folders(kind):
             for file in sorted(folder.glob("*.toml")):
                 found.setdefault(file.stem, file)
         return found
@@ -50,10 +50,14 @@ class Folders:
             if not file.is_file():
                 raise InputError(f"no profile file '{file}'")
             return file
-        files = self.files(kind)
-        if name not in files:
-            raise unknown(name, f"{_shipped(kind).parent.name}/{kind}", files)
-        return files[name]
+        if Path(name).name == name:  # not in another folder
+            for folder in self._folders(kind):
+                if (file := folder / f"{name}.toml").is_file():
+                    return file
+        raise unknown(name, f"{_shipped(kind).parent.name}/{kind}", self.files(kind))
+
+    def _folders(self, kind: str) -> tuple[Path, ...]:
+        return (*(folder / kind for folder in self.own), _shipped(kind))
 
 
 SHIPPED = Folders()
