@@ -3,6 +3,7 @@
 There is no registry: a file in the right folder is found because it is there.
 """
 
+import os
 import pkgutil
 import tomllib
 from collections.abc import Mapping
@@ -47,12 +48,12 @@ class Folders:
         """Return the file that *name*, a profile's name or a path to a TOML file, means."""
         if name.endswith(".toml"):
             file = (self.beside or Path()) / name
-            if not file.is_file():
+            if not _is_file(file):
                 raise InputError(f"no profile file '{file}'")
             return file
         if Path(name).name == name:  # not in another folder
             for folder in self._folders(kind):
-                if (file := folder / f"{name}.toml").is_file():
+                if _is_file(file := folder / f"{name}.toml"):
                     return file
         raise unknown(name, f"{_shipped(kind).parent.name}/{kind}", self.files(kind))
 
@@ -66,6 +67,11 @@ SHIPPED = Folders()
 def kinds() -> list[str]:
     """Return the kinds of profile, which are the folders that ship."""
     return sorted([*(folder.name for folder in SHIPPED_PROFILES.iterdir() if folder.is_dir()), _RECIPES])
+
+
+def _is_file(file: Path) -> bool:
+    """Return whether there is such a file; there is none whose name is longer than any can be."""
+    return os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
 def _shipped(kind: str) -> Path:
