@@ -110,3 +110,11 @@ def test_what_cannot_be_is_refused_with_its_place(sample, damage, told, tmp_path
         read(file)
     assert told in str(caught.value)
     assert str(caught.value).startswith(str(file))
+
+
+def test_why_a_trace_of_many_layers_is_not_fitted_to_is_said_once_a_kind():
+    reading = read(TRACES / "harness" / "step-resnet152-epyc.json")
+    kinds = [reason.rpartition(": ")[2] for reason in reading.left_out]
+    unknown = ("engine", "update", "layer.forward", "layer.backward")
+    assert kinds == [f"{what} is nothing that a prediction has" for what in unknown]
+    assert len(reading.measurements) == 9  # forward, backward and the step, at three batches

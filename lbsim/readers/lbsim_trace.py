@@ -1,6 +1,7 @@
 """What lbsim's harness writes, `lbsim.trace`."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -21,22 +22,29 @@ def knows(text: str) -> bool:
 def read(text: str, file: Path) -> Reading:
     """Return the medians of a trace."""
     trace = parse_trace(text, file)
-    found, left_out = [], []
+    found: list[Measurement] = []
+    left_out: dict[str, list[int]] = {}
     for number, one in enumerate(trace.observations):
         where = f"observations.{number}"
         reason = _unlike(trace, one)
         if reason:
-            left_out.append(f"{where}: {reason}")
+            left_out.setdefault(reason, []).append(number)
         elif one.quantity == "all_reduce":
             found.append(_all_reduce(trace, one, f"{file}: {where}"))
         elif one.quantity in _STEPS and (not one.subject or one.subject.startswith("rank ")):
             found.append(_step(trace, one, where))
         else:
-            left_out.append(
-                f"{where}: {one.quantity} {one.subject} is nothing that a prediction has".replace("  ", " ")
-            )
+            left_out.setdefault(f"{one.quantity} is nothing that a prediction has", []).append(number)
     machine = trace.evidence.gpu or trace.evidence.cpu
-    return Reading(tuple(found), machine, "evidence.gpu" if trace.evidence.gpu else "evidence.cpu", tuple(left_out))
+    return Reading(
+        tuple(found), machine, "evidence.gpu" if trace.evidence.gpu else "evidence.cpu", tuple(_told(left_out))
+    )
+
+
+def _told(left_out: dict[str, list[int]]) -> Iterator[str]:
+    """Yield each reason once, with where it holds: the layers of a large model are hundreds."""
+    for reason, (first, *others) in left_out.items():
+        yield f"observations.{first}{f' and {len(others)} more' if others else ''}: {reason}"
 
 
 def _unlike(trace: Trace, one: Observation) -> str:

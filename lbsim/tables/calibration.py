@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 
+from lbsim.calibration import dimension_of
 from lbsim.tables._layout import heading, pairs
 
 if TYPE_CHECKING:
@@ -40,5 +41,5 @@ def _fitted(value: str | float) -> str:
     """Return a value to read."""
     if not isinstance(value, str):
         return f"{value:.3g}"
-    number, _, unit = value.rpartition(" ")
-    return f"{float(number):.3g} {unit}"
+    dimension = dimension_of(value)
+    return dimension.short(dimension.parse(value), 3)
