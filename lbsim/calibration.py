@@ -15,7 +15,7 @@ from lbsim.line import Line, coordinate, moved
 from lbsim.profile import Profile, Table, Text
 from lbsim.quantity import owner, value_at
 from lbsim.scenario import Scenario, override
-from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, SAMPLE_RATE, TIME, Dimension, Exponent, Factor
+from lbsim.units import Exponent, Factor, dimension_of
 
 _SAME = 1e-9
 """Relative difference of numbers that were written and read again."""
@@ -143,15 +143,6 @@ def si(value: str | float) -> float:
     (2e-06, 0.5)
     """
     return dimension_of(value).parse(value) if isinstance(value, str) else float(value)
-
-
-def dimension_of(value: str) -> Dimension:
-    """Return the dimension that the unit of *value* is of; ValueError if it has none that is known."""
-    unit = value.strip().rpartition(" ")[2]
-    for dimension in (TIME, DATA, DATA_RATE, COMPUTE_RATE, SAMPLE_RATE):
-        if unit in dimension.units:
-            return dimension
-    raise ValueError(f"'{value}' has no unit that is known")
 
 
 def cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:

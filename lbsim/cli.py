@@ -103,11 +103,11 @@ def predict(
     if output is Format.JSON:
         print_json(answer.of_prediction(prediction) | ({"ranks": answer.of_ranks(runs)} if runs else {}))
     else:
-        from lbsim import tables
+        from lbsim.tables.prediction import of_prediction, of_ranks
 
-        print_table(tables.of_prediction(prediction))
+        print_table(of_prediction(prediction))
         if runs:
-            print_table(tables.of_ranks(runs))
+            print_table(of_ranks(runs))
 
 
 def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
@@ -139,9 +139,10 @@ def list_profiles(
     ] = False,
 ) -> None:
     """List what there is to choose from, with a line of description each."""
-    from lbsim import inventory, tables
+    from lbsim import inventory
+    from lbsim.tables.entries import of_entries
 
-    print_table(tables.of_entries(inventory.entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
+    print_table(of_entries(inventory.entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
 
 
 @profiles.command("show")

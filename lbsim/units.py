@@ -90,6 +90,19 @@ SAMPLE_RATE = Dimension("throughput", {"samples/s": 1.0, "images/s": 1.0}, "218 
 PRICE = Dimension("price of a GPU", {"/s": 1.0, "/h": 1 / 3600.0, "/d": 1 / 86400.0}, "2.5 /h")
 
 
+def dimension_of(value: str) -> Dimension:
+    """Return the dimension of hardware or time that the unit of *value* is of; ValueError if it has none that is known.
+
+    >>> dimension_of("2 us").name
+    'time'
+    """
+    unit = value.strip().rpartition(" ")[2]
+    for dimension in (TIME, DATA, DATA_RATE, COMPUTE_RATE, SAMPLE_RATE):
+        if unit in dimension.units:
+            return dimension
+    raise ValueError(f"'{value}' has no unit that is known")
+
+
 @dataclass(frozen=True)
 class Quantity:
     """Marks a float field as a quantity: text is parsed, a bare number in a file is refused.

@@ -51,8 +51,8 @@ def calibrate(
     if output is Format.JSON:
         print_json(answer.of_calibration(calibration) | {"left_out": list(found.left_out)})
         return
-    from lbsim import tables
+    from lbsim.tables.calibration import of_calibration
 
-    print_table(tables.of_calibration(calibration))
+    print_table(of_calibration(calibration))
     for reason in found.left_out:
         print_note(f"left out: {reason}")

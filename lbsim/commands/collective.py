@@ -62,9 +62,9 @@ def collective(
     if output is Format.JSON:
         print_json(answer.of_sweep(timings) if message is None else answer.of_timing(timings[0], done))
     else:
-        from lbsim import tables
+        from lbsim.tables.timing import of_sweep, of_timing
 
-        print_table(tables.of_sweep(timings) if message is None else tables.of_timing(timings[0], done))
+        print_table(of_sweep(timings) if message is None else of_timing(timings[0], done))
 
 
 def _finish_times(scenario: Scenario, sizes: Sequence[float]) -> tuple[float, ...]:

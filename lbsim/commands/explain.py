@@ -21,6 +21,6 @@ def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
     if output is Format.JSON:
         print_json(answer.of_explanation(explanation))
     else:
-        from lbsim import tables
+        from lbsim.tables.advice import of_explanation
 
-        print_table(tables.of_explanation(explanation))
+        print_table(of_explanation(explanation))

@@ -31,6 +31,6 @@ def tune(
     if output is Format.JSON:
         print_json(answer.of_tuning(tuning))
     else:
-        from lbsim import tables
+        from lbsim.tables.advice import of_tuning
 
-        print_table(tables.of_tuning(tuning))
+        print_table(of_tuning(tuning))

@@ -55,9 +55,9 @@ def validate(
     elif output is RowFormat.CSV:
         print_csv(answer.of_validation(validation)["cases"])
     else:
-        from lbsim import tables
+        from lbsim.tables.validation import of_validation
 
-        print_table(tables.of_validation(validation))
+        print_table(of_validation(validation))
     if figure is not None:
         from lbsim.report import write_parity
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 
-from lbsim.calibration import dimension_of
 from lbsim.tables._layout import heading, pairs
+from lbsim.units import dimension_of
 
 if TYPE_CHECKING:
     # for their names alone; they are imported where they are made, for start-up time
