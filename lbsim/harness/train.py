@@ -295,6 +295,8 @@ class _Run:
     def _newest(self) -> checkpoint.State | None:
         """Return the newest checkpoint, or raise InputError if it is of another run."""
         state = checkpoint.newest(self.options.output, self.tell)
+        if state is not None and "engine" not in state:
+            raise InputError(f"{self.options.output}: an older lbsim wrote its checkpoint; give another --output")
         for field, value in self._recipe().items():
             if state is not None and state["recipe"].get(field) != value:
                 was = state["recipe"].get(field)
