@@ -137,10 +137,6 @@ class Law:
         """Return how many times the epochs of a small batch *batch* needs."""
         return np.asarray(1 + (batch / self.critical_batch) ** self.exponent)
 
-    def middle_penalty(self, batch: float) -> float:
-        """Return the median of the penalty of *batch*."""
-        return float(np.median(self.penalty(batch)))
-
     def work(self, batch: float) -> Estimate:
         """Return the work to the target, in the unit of the series."""
         return _estimate(np.exp(self.floor + self.noise) * self.penalty(batch))

@@ -9,7 +9,7 @@ from lbsim.quantity import value_at
 from lbsim.scenario import Scenario, override
 
 CONSTANT = "software.step_overhead"
-"""Of each model's own: an update that its one-GPU rate lacks, as BERT's with Adam at HKBU, is 50 to 120 ms of it."""
+"""Of each model's own: fits to HKBU's rates find 50 to 100 ms for BERT with Adam, and nothing for ResNet-50."""
 _REACH = 2.0
 """Standard deviations within which a correction is looked for."""
 
