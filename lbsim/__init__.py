@@ -4,6 +4,6 @@ from lbsim.errors import InputError
 from lbsim.metrics import Prediction
 from lbsim.predict import predict
 from lbsim.scenario import Anchor, Scenario, override
+from lbsim.version import __version__
 
-__all__ = ["Anchor", "InputError", "Prediction", "Scenario", "override", "predict"]
-__version__ = "0.1.0"
+__all__ = ["Anchor", "InputError", "Prediction", "Scenario", "__version__", "override", "predict"]

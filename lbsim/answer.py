@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lbsim import __version__
+from lbsim.version import __version__
 
 if TYPE_CHECKING:
     # for their names alone; some are imported late, for start-up time

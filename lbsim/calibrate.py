@@ -12,7 +12,6 @@ from functools import reduce
 
 import numpy as np
 
-from lbsim import __version__
 from lbsim.calibration import Calibration, Fitted
 from lbsim.errors import InputError
 from lbsim.fit_problem import FitProblem, FreeOnes, Observation
@@ -20,6 +19,7 @@ from lbsim.line import on
 from lbsim.parameters import parameters
 from lbsim.robust_fit import PRIOR_NOISE, RobustFit, Vector, fit_with_noise, inverse
 from lbsim.scenario import Scenario, override
+from lbsim.version import __version__
 
 UNTOLD = 0.8
 """Share of the prior's standard deviation above which a value is not told by the measurements."""

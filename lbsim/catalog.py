@@ -133,19 +133,25 @@ def _anchored(table: dict[str, Any], folders: Folders) -> dict[str, Any]:
     }
 
 
-def names(package: str) -> list[str]:
-    """Return the modules of a sub-package such as ``all_reduce``, each one thing to choose.
+PACKAGES = {"all_reduce": "all_reduce", "figures": "report", "readers": "readers", "workloads": "workloads"}
+"""The sub-package of lbsim that holds each kind of module, by kind."""
+
+
+def names(kind: str) -> list[str]:
+    """Return the modules of a kind such as ``all_reduce``, each one thing to choose.
 
     >>> "ring" in names("all_reduce")
     True
     """
-    return sorted(name for _, name, _ in pkgutil.iter_modules([str(_PACKAGE / package)]) if not name.startswith("_"))
+    folder = _PACKAGE.joinpath(*PACKAGES[kind].split("."))
+    return sorted(name for _, name, _ in pkgutil.iter_modules([str(folder)]) if not name.startswith("_"))
 
 
 @cache
-def module(package: str, name: str) -> ModuleType:
-    """Return the module that *name*, with dashes or underscores, means in *package*."""
-    module_name = name.replace("-", "_")
-    if module_name not in names(package):
-        raise unknown(name, f"lbsim/{package}", (found.replace("_", "-") for found in names(package)))
+def module(kind: str, name: str) -> ModuleType:
+    """Return the module of *kind* that *name*, with dashes or underscores, means."""
+    module_name, package = name.replace("-", "_"), PACKAGES[kind]
+    if module_name not in names(kind):
+        folder = f"lbsim/{package.replace('.', '/')}"
+        raise unknown(name, folder, (found.replace("_", "-") for found in names(kind)))
     return import_module(f"lbsim.{package}.{module_name}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbsim import __version__, answer
+from lbsim import answer
 from lbsim.catalog import Folders
 from lbsim.commands import (
     calibrate,
@@ -44,6 +44,7 @@ from lbsim.options import (
 from lbsim.predict import predict as predict_scenario
 from lbsim.scenario import Scenario
 from lbsim.terminal import print_error, print_json, print_table
+from lbsim.version import __version__
 
 if TYPE_CHECKING:
     from lbsim.calibration import Calibration

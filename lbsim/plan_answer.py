@@ -3,13 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
-from lbsim import __version__
 from lbsim.hardware import Cluster
 from lbsim.harness_command import harness_command
 from lbsim.noise_scale import MeasuredRecipe
 from lbsim.recipe import Recipe
 from lbsim.time_to_accuracy import Choice, Choices
 from lbsim.training_run import node_mtbf
+from lbsim.version import __version__
 
 
 def of_choices(choices: Choices) -> dict[str, Any]:

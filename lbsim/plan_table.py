@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lbsim import __version__
 from lbsim.harness_command import harness_command
 from lbsim.noise_scale import MeasuredRecipe
 from lbsim.time_to_accuracy import Choice, Choices
 from lbsim.training_run import node_mtbf
 from lbsim.units import TIME
+from lbsim.version import __version__
 
 _COLUMNS = ("GPUs", "batch", "epochs", "top-1 %", "time", "GPU-h", "cost", "goodput", "")
 _RUNS_NAMED = 2

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any
 
-from lbsim import __version__, workload_file
+from lbsim import workload_file
 from lbsim.catalog import Folders
 from lbsim.errors import InputError, unknown
 from lbsim.metrics import Breakdown, Prediction
@@ -17,6 +17,7 @@ from lbsim.plan import Plan
 from lbsim.predict import predict
 from lbsim.question import Question, in_order
 from lbsim.scenario import Scenario, override
+from lbsim.version import __version__
 
 _WHOLE = ("cluster", "model", "software", "anchor")
 _SHORT = {name: name for name in _WHOLE} | {"library": "software.library"}

@@ -9,11 +9,12 @@ from typing import get_args
 
 import pytest
 
-from lbsim import __version__, catalog
+from lbsim import catalog
 from lbsim.cli import main
 from lbsim.hardware import Precision
 from lbsim.inventory import KINDS, names
 from lbsim.plan import Fusion
+from lbsim.version import __version__
 
 SMALL = ["--gpus", "16", "--model", "resnet50", "--cluster", "mn-1", "--software", "chainer-2017"]
 SMALL += ["--batch-per-gpu", "32"]

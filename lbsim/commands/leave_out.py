@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lbsim import __version__
 from lbsim.errors import unknown
 from lbsim.options import RowFormat
 from lbsim.terminal import print_csv, print_json, print_table
+from lbsim.version import __version__
 
 if TYPE_CHECKING:
     from rich.table import Table

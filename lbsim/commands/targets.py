@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lbsim import __version__
 from lbsim.options import RowFormat
 from lbsim.terminal import print_csv, print_json, print_table, progress
+from lbsim.version import __version__
 
 if TYPE_CHECKING:
     from lbsim.targets import Line

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from lbsim import __version__
 from lbsim.harness.ranks import Ranks
 from lbsim.trace import Evidence
+from lbsim.version import __version__
 
 
 def evidence(place: Ranks) -> Evidence:

@@ -7,10 +7,10 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from lbsim import __version__
 from lbsim.report._picture import Picture, short
 from lbsim.report._subject import Run, Subject
 from lbsim.units import DATA, SAMPLE_RATE, TIME
+from lbsim.version import __version__
 
 _SHELL = Path(str(resources.files("lbsim.report"))) / "_page.html"
 

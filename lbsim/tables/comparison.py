@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lbsim import __version__
 from lbsim.scenario import Scenario
 from lbsim.tables._layout import amount, heading
 from lbsim.units import DATA, SAMPLE_RATE, TIME
+from lbsim.version import __version__
 
 if TYPE_CHECKING:
     # for their names alone; they are imported where they are made, for start-up time

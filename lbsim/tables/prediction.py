@@ -9,13 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lbsim import __version__
 from lbsim.answer import QUANTILES
 from lbsim.inventory import describe
 from lbsim.metrics import Prediction, Range
 from lbsim.scenario import Scenario
 from lbsim.tables._layout import amount, counted, heading, pairs, shares
 from lbsim.units import DATA, SAMPLE_RATE, TIME, Dimension
+from lbsim.version import __version__
 
 if TYPE_CHECKING:
     # for their names alone; they are imported where they are made, for start-up time

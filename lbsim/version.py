@@ -1,0 +1,3 @@
+"""The version of lbsim, which every answer states."""
+
+__version__ = "0.1.0"
