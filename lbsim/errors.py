@@ -13,8 +13,8 @@ class InputError(ValueError):
 def unknown(given: str, place: str, valid: Iterable[str], verb: str = "there are") -> InputError:
     """Return the error for a name that does not exist, with the nearest valid one first.
 
-    >>> print(unknown("rign", "lbsim/all_reduce", ["hierarchical", "hybrid", "ring"]))
-    no 'rign' in lbsim/all_reduce; did you mean 'ring'? there are: hierarchical, hybrid, ring
+    >>> print(unknown("rign", "lbsim/communication/all_reduce", ["hierarchical", "hybrid", "ring"]))
+    no 'rign' in lbsim/communication/all_reduce; did you mean 'ring'? there are: hierarchical, hybrid, ring
     """
     names = sorted(valid)
     nearest = get_close_matches(given.rpartition(".")[2], names, n=1, cutoff=0.5)

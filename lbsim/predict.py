@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
-from lbsim.interval import Measured, interval
-from lbsim.memory import check_fits
-from lbsim.metrics import Prediction
-from lbsim.scenario import Scenario
-from lbsim.steps import VALUES, Steps
+from lbsim.scenario.scenario import Scenario
+from lbsim.simulation.metrics import VALUES, Steps
+from lbsim.simulation.prediction import Prediction
+from lbsim.uncertainty.interval import Measured, interval
 
 if TYPE_CHECKING:
-    from lbsim.calibration import Calibration  # for start-up time alone
+    from lbsim.calibration.calibration import Calibration  # for start-up time alone
 
 
 def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | None" = None) -> Prediction:

@@ -2,7 +2,8 @@
 
 from hypothesis import strategies as st
 
-from lbsim import Scenario, catalog, override
+from lbsim import Scenario, override
+from lbsim.profiles import catalog
 
 MODELS = ("resnet50", "vgg16", "alexnet-owt")
 ALL_REDUCES = tuple(catalog.names("all_reduce"))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lbsim import catalog
-from lbsim.catalog import Folders
+from lbsim.calibration.observations import find
+from lbsim.cli.profile_listing import check
 from lbsim.errors import InputError
-from lbsim.inventory import check
-from lbsim.measurement import read
-from lbsim.observations import find
+from lbsim.measurements.measurement import read
+from lbsim.profiles import catalog
+from lbsim.profiles.catalog import Folders
 from tests.mutations import mutated
 
 CHECKOUT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lbsim.cli import app
-from lbsim.validate import validate
+from lbsim.cli.app import app
+from lbsim.evaluation.validate import validate
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 OUTPUTS = re.findall(r"<!-- output: lbsim (.*?) -->\n```text\n(.*?)```", README, re.S)

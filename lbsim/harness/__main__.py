@@ -21,18 +21,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lbsim.errors import InputError, in_one_line
-from lbsim.harness import bench
-from lbsim.harness.bench_model import is_out_of_memory
-from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import RENDEZVOUS_LIMIT, meet, together
-from lbsim.harness.train import train as run_training
+from lbsim.harness.bench import cli
+from lbsim.harness.bench.model import is_out_of_memory
+from lbsim.harness.communication.process_group import RENDEZVOUS_LIMIT, meet, together
+from lbsim.harness.training.options import TrainOptions
+from lbsim.harness.training.train import train as run_training
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]}, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
 
-app.add_typer(bench.app, name="bench")
+app.add_typer(cli.app, name="bench")
 
 
 @app.callback()
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; whatever the user did wrong is one line on standard error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["bench"]:
-        return bench.main(words[1:])
+        return cli.main(words[1:])
     try:
         code = app(words, prog_name="lbsim.harness", standalone_mode=False)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The models that the harness trains; those that lbsim predicts equal ``lbsim/workloads``, which a test counts.
+"""The models that the harness trains; those that lbsim predicts equal ``lbsim/workload/models``, which a test counts.
 
 Weights start as in He et al., arXiv:1502.01852; the last norm of each residual branch starts at zero, as in Goyal et
 al., arXiv:1706.02677, section 5.1.

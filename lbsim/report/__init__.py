@@ -3,10 +3,10 @@
 Files whose names begin with ``_`` are what the figures share. matplotlib is imported nowhere else.
 """
 
-from lbsim.report._folder import Report, draw_all, write
-from lbsim.report._price import Price
-from lbsim.report._seeds import SEEDS, seed_report
-from lbsim.report._subject import Run, Subject, labelled
-from lbsim.report.parity import write_parity
+from lbsim.report.figures.parity import write_parity
+from lbsim.report.price import Price
+from lbsim.report.record_systems import SEEDS, seed_report
+from lbsim.report.subject import Run, Subject, labelled
+from lbsim.report.writer import Report, draw_all, write
 
 __all__ = ["SEEDS", "Price", "Report", "Run", "Subject", "draw_all", "labelled", "seed_report", "write", "write_parity"]

@@ -19,12 +19,12 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from lbsim import Scenario
-from lbsim.all_reduce import ring
-from lbsim.collective import Fabric, closed_form, quickest
-from lbsim.compute import ComputeTimes, compute_times
-from lbsim.fusion_search import end, merged_while_waiting
-from lbsim.hardware import Cluster
-from lbsim.stragglers import slowdown
+from lbsim.communication.all_reduce import ring
+from lbsim.communication.collective import Fabric, closed_form, quickest
+from lbsim.communication.optimal_fusion import end, merged_while_waiting
+from lbsim.compute.roofline import ComputeTimes, compute_times
+from lbsim.profiles.hardware import Cluster
+from lbsim.simulation.stragglers import slowdown
 
 HERE = Path(__file__).parent
 NETWORKS = ("hkbu-10gbe", "hkbu-100gbe", "hkbu-ib")

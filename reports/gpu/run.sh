@@ -40,7 +40,7 @@ fi
 precisions=$("$python" -c '
 import sys, torch
 from lbsim.errors import InputError
-from lbsim.harness.precision import require
+from lbsim.harness.training.precision import require
 def there(precision):
     try: require(precision, torch.device(sys.argv[1]))
     except InputError: return False

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from lbsim.case import case_files, read_case_file
-from lbsim.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
-from lbsim.conformal import Bounds, Groups, bounds
-from lbsim.folds import Case, cases
-from lbsim.interval import interval, larger_class, scaling_class
-from lbsim.leave_out import leave_out
-from lbsim.question import ask
-from lbsim.residuals import EARLY, Residuals
-from lbsim.scenario import Scenario, override
-from lbsim.steps import Steps
+from lbsim.evaluation.cross_validation.folds import Case, cases
+from lbsim.evaluation.cross_validation.leave_out import leave_out
+from lbsim.measurements.case import case_files, read_case_file
+from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Scenario, override
+from lbsim.simulation.metrics import Steps
+from lbsim.uncertainty.conformal import Bounds, Groups, bounds
+from lbsim.uncertainty.interval import interval, larger_class, scaling_class
+from lbsim.uncertainty.residuals import EARLY, Residuals
 
 FILE = SHIPPED_PROFILES / "residuals" / "published.toml"
 LEFT_OUT = Path(__file__).parents[1] / "single_gpu_fit" / "left_out.csv"
@@ -42,7 +42,7 @@ EFFICIENCIES = ("scaling_efficiency", "scaling_efficiency_vs_node")
 TIMES = ("step_time", "time_to_train", "all_reduce_time")
 HEAD = """\
 # Written by reports/intervals/learn.py: logarithms of observed over predicted seconds, by class of prediction and by
-# what was left out together; lbsim.conformal makes bounds of them.
+# what was left out together; lbsim.uncertainty.conformal makes bounds of them.
 source = "rates, times and anchors: reports/single_gpu_fit/left_out.py, on the published rates in traces/published; \
 scaling and all_reduce: the cases of lbsim validate --leave-out, with what the profiles would say without the \
 system, and published efficiencies; larger: lbsim validate --leave-out scale; \

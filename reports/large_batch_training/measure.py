@@ -4,7 +4,7 @@
     python reports/large_batch_training/measure.py --decay      train the runs of decay alone, at the rates of runs.csv
     python reports/large_batch_training/measure.py --draw       draw runs.csv again, and print its means
 
-Every run is `lbsim.harness.train.train` on one rank, for the same number of epochs whatever the batch.
+Every run is `lbsim.harness.training.train.train` on one rank, for the same number of epochs whatever the batch.
 """
 
 import argparse
@@ -22,11 +22,12 @@ import matplotlib as mpl
 import torch
 from torch import nn
 
-from lbsim.harness import checkpoint, models
-from lbsim.harness import data as data_sets
-from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import Ranks
-from lbsim.harness.train import train
+from lbsim.harness import models
+from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.training import checkpoint
+from lbsim.harness.training import data as data_sets
+from lbsim.harness.training.options import TrainOptions
+from lbsim.harness.training.train import train
 
 mpl.use("Agg")
 from matplotlib import pyplot

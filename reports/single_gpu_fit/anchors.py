@@ -14,9 +14,9 @@ from collections import defaultdict
 import numpy as np
 from fit import summary
 
-from lbsim.compute import compute_times
-from lbsim.hardware import Speed
-from lbsim.single_gpu_rates import Rate, kernel_time, rates
+from lbsim.compute.roofline import compute_times
+from lbsim.evaluation.single_gpu.rates import Rate, kernel_time, rates
+from lbsim.profiles.hardware import Speed
 
 
 def times(row: Rate) -> tuple[float, float]:

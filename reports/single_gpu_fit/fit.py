@@ -4,9 +4,9 @@
     python reports/single_gpu_fit/fit.py --leave-out source    and what it makes of a source it has not seen
     python reports/single_gpu_fit/fit.py --write               and write the values into hardware_profiles
 
-What is fitted, and how, say `lbsim/single_gpu_rates.py` and `single_gpu_fit.py`: the efficiencies of the mathematics
-library (`hardware_profiles/kernels/cudnn.toml`), the time a kernel of each software, and how fast each architecture,
-card and software is compared with the law. Rates whose role is ``validate`` are not used.
+What is fitted, and how, say `lbsim/evaluation/single_gpu/rates.py` and `single_gpu_fit.py`: the efficiencies of the
+mathematics library (`hardware_profiles/kernels/cudnn.toml`), the time a kernel of each software, and how fast each
+architecture, card and software is compared with the law. Rates whose role is ``validate`` are not used.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lbsim.anchor import measured_factor
-from lbsim.case import read_case_file
-from lbsim.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
-from lbsim.compute import compute_times
-from lbsim.hardware import Accelerator
-from lbsim.question import ask
-from lbsim.scenario import Anchor
-from lbsim.single_gpu_fit import Fit
-from lbsim.single_gpu_left_out import GROUPS, Unseen, folds, from_another_model, left_out
-from lbsim.single_gpu_rates import Rate, Values, kernel_time, kernels, rates
+from lbsim.compute.roofline import compute_times
+from lbsim.evaluation.single_gpu.fit import Fit
+from lbsim.evaluation.single_gpu.leave_out import GROUPS, Unseen, folds, from_another_model, left_out
+from lbsim.evaluation.single_gpu.rates import Rate, Values, kernel_time, kernels, rates
+from lbsim.measurements.case import read_case_file
+from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
+from lbsim.profiles.hardware import Accelerator
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Anchor
+from lbsim.simulation.anchor import measured_factor
 
 HERE = Path(__file__).parent
 KERNELS = "cudnn"

@@ -17,16 +17,16 @@ from pathlib import Path
 import anchors
 from fit import CPUS, KERNELS, speeds
 
-from lbsim.case import case_files, read_case_file
-from lbsim.catalog import PUBLISHED_CASES, Folders
-from lbsim.compute import arithmetic_class
-from lbsim.hardware import Speed
-from lbsim.question import ask
-from lbsim.scenario import Scenario
-from lbsim.single_gpu_fit import Fit
-from lbsim.single_gpu_left_out import GROUPS
-from lbsim.single_gpu_rates import Rate, Values, kernel_time, kernels, rates
-from lbsim.steps import Steps
+from lbsim.compute.roofline import arithmetic_class
+from lbsim.evaluation.single_gpu.fit import Fit
+from lbsim.evaluation.single_gpu.leave_out import GROUPS
+from lbsim.evaluation.single_gpu.rates import Rate, Values, kernel_time, kernels, rates
+from lbsim.measurements.case import case_files, read_case_file
+from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
+from lbsim.profiles.hardware import Speed
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Scenario
+from lbsim.simulation.metrics import Steps
 
 FILE = Path(__file__).with_name("left_out.csv")
 COLUMNS = ("left_out", "group", "system", "id", "quantity", "cores", "gpus", "place", "year", "software", "card", "lag")
@@ -125,7 +125,9 @@ def anchored() -> Iterator[list[str]]:
     """Yield a line for each rate of one GPU that is predicted from another one, at another batch or precision."""
     for kind in ("batch", "precision"):
         pairs = anchors.pairs(kind)
-        for (_, rate), error in zip(pairs, anchors.errors(0.5, pairs), strict=True):  # as lbsim.anchor has it
+        for (_, rate), error in zip(
+            pairs, anchors.errors(0.5, pairs), strict=True
+        ):  # as lbsim.simulation.anchor has it
             yield line(kind, rate.system, rate, -float(error), [])
 
 

@@ -2,15 +2,15 @@
 
     python reports/testbed/fit.py
 
-`lbsim/testbed_fit.py` says what is fitted and predicts; here are the rows of `predicted.csv`, the figure, and three
-other models beside the first:
+`lbsim/evaluation/testbed_model.py` says what is fitted and predicts; here are the rows of `predicted.csv`, the figure,
+and three other models beside the first:
 
 - *as lbsim has it*: a ring's step takes the longer of message / rate, and latency + half of it, for Gloo cuts a step's
   message in two and sends the second half while the first one's latency runs (gloo/allreduce.cc: two segments a rank;
-  `lbsim.collective.Fabric.step_time`);
+  `lbsim.communication.collective.Fabric.step_time`);
 - *in one piece*: a ring's step takes latency + message / rate, as lbsim had it when this was first measured;
 - *full buckets*: as lbsim has it, and where other hosts send than in the phase before, theirs are full token buckets,
-  which are free: `lbsim.testbed.burst`;
+  which are free: `lbsim.testbed.network.burst`;
 - *full buckets, shared*: likewise, and latency is nothing but the work of the processors, which all hosts share: it
   grows as hosts / processors. This one was written after the small messages of 16 hosts had been seen.
 """
@@ -21,10 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from lbsim.collective import Collective, Fabric
-from lbsim.software import Library
-from lbsim.testbed import burst
-from lbsim.testbed_fit import FITTED_HOSTS, LEFT_OUT_RATE, Measured, Model, compute, fit, read
+from lbsim.communication.collective import Collective, Fabric
+from lbsim.evaluation.testbed_model import FITTED_HOSTS, LEFT_OUT_RATE, Measured, Model, compute, fit, read
+from lbsim.profiles.software import Library
+from lbsim.testbed.network import burst
 
 HERE = Path(__file__).parent
 TRACES = HERE.parents[1] / "traces" / "testbed"

@@ -17,10 +17,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lbsim.harness import bench_all_reduce, bench_scaling
-from lbsim.harness.communication_options import CommunicationOptions
-from lbsim.harness.ranks import Ranks, joined
-from lbsim.trace import Trace, write_trace
+from lbsim.harness.bench import all_reduce, scaling
+from lbsim.harness.communication.options import CommunicationOptions
+from lbsim.harness.communication.process_group import Ranks, joined
+from lbsim.measurements.trace import Trace, write_trace
 from lbsim.units import DATA_RATE
 
 HERE = "reports/testbed/measure.py"
@@ -64,7 +64,7 @@ def measure_here(hosts: int, rate: str) -> None:
     """Measure as one of the ranks; rank 0 writes."""
     stem = f"{hosts}x{rate.removesuffix(' Mb/s')}"
     with joined(120.0, "cpu") as place:
-        reduced = bench_all_reduce.measure(
+        reduced = all_reduce.measure(
             place,
             sizes=SIZES,
             algorithms=("backend", "hierarchical", "two-level"),
@@ -80,8 +80,8 @@ def measure_here(hosts: int, rate: str) -> None:
 
 def _scaling(place: Ranks, plan: dict[str, object]) -> Trace:
     options = CommunicationOptions.of(**{"fusion_threshold": THRESHOLD, "group_size": GROUP} | plan)
-    request = bench_scaling.Request("", (), 1, "fp32", Path("traces/testbed/compute.json"))
-    return bench_scaling.measure(place, request, options, steps=STEPS, warm_up=WARM_UP, progress=lambda: None)
+    request = scaling.Request("", (), 1, "fp32", Path("traces/testbed/compute.json"))
+    return scaling.measure(place, request, options, steps=STEPS, warm_up=WARM_UP, progress=lambda: None)
 
 
 def _joined(traces: list[Trace]) -> Trace:

@@ -3,7 +3,8 @@
     python reports/time_to_accuracy/measure.py              train, and write runs.csv
     python reports/time_to_accuracy/measure.py --time       write seconds.csv, what an epoch costs at each batch
 
-Every run is `lbsim.harness.train.train` on one rank at a constant rate, which is tuned at each batch on other seeds.
+Every run is `lbsim.harness.training.train.train` on one rank at a constant rate, which is tuned at each batch on other
+seeds.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from time import process_time
 
 import torch
 
-from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import Ranks
-from lbsim.harness.train import train
+from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.training.options import TrainOptions
+from lbsim.harness.training.train import train
 
 HERE = Path(__file__).parent
 TARGET = 0.97

@@ -24,14 +24,14 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from lbsim.convergence import fit_work
+from lbsim.accuracy.convergence import fit_work
+from lbsim.accuracy.noise_scale_law import law_of_runs
+from lbsim.accuracy.run_log import MeasuredRun, read_run
 from lbsim.errors import InputError
-from lbsim.harness import data
-from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import Ranks, from_first, joined
-from lbsim.harness.train import train
-from lbsim.measured_run import MeasuredRun, read_run
-from lbsim.noise_scale import law_of_runs
+from lbsim.harness.communication.process_group import Ranks, from_first, joined
+from lbsim.harness.training import data
+from lbsim.harness.training.options import TrainOptions
+from lbsim.harness.training.train import train
 
 mpl.use("Agg")
 from matplotlib import pyplot

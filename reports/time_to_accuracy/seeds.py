@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lbsim.case import read_case_file
-from lbsim.catalog import PUBLISHED_CASES
-from lbsim.question import ask
-from lbsim.scenario import Scenario
-from lbsim.time_to_accuracy import Choice, Wish, recipes_for, time_to_accuracy
+from lbsim.accuracy.search import Choice, Wish, recipes_for, time_to_accuracy
+from lbsim.measurements.case import read_case_file
+from lbsim.profiles.catalog import PUBLISHED_CASES
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Scenario
 
 TABLE = Path(__file__).parent / "seeds.csv"
 ALEXNET = 58

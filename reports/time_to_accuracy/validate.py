@@ -1,12 +1,11 @@
-"""Leave evidence out of the laws of `lbsim.convergence`, predict it from the rest, and print every miss.
+"""Leave evidence out of the laws of `lbsim.accuracy.convergence`, predict it from the rest, and print every miss.
 
 python reports/time_to_accuracy/validate.py
 """
 
 from statistics import mean
 
-from lbsim import catalog
-from lbsim.convergence import (
+from lbsim.accuracy.convergence import (
     Estimate,
     Law,
     PenaltyName,
@@ -18,7 +17,8 @@ from lbsim.convergence import (
     law_of,
     series,
 )
-from lbsim.recipe import Evidence, Recipe
+from lbsim.accuracy.recipe import Evidence, Recipe
+from lbsim.profiles import catalog
 
 REASONS = {
     "LARS-023": "without it, 4096 and 8192 alone say where the knee lies, and the prior puts it later",

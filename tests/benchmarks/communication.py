@@ -1,8 +1,8 @@
 """Time communication against what it must reach and against other simulators: python tests/benchmarks/communication.py
 
 Each row runs in a process of its own, which prints the seconds of several runs after one to warm up, and its peak
-memory. The peers' wall times are those of `tests/oracles`, measured on 2 cores too. They are of whole processes, so
-they are compared with the median inside a process and with a fresh one: start, imports and the first run.
+memory. The peers' wall times are those of `tests/communication/oracles`, measured on 2 cores too. They are of whole
+processes, so they are compared with the median inside a process and with a fresh one: start, imports and the first run.
 """
 
 import json
@@ -18,12 +18,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lbsim import Scenario, override, predict
-from lbsim.all_reduce import ring
-from lbsim.collective import closed_form
-from lbsim.compute import compute_times
-from lbsim.fusion_search import soonest
-from lbsim.simulate import simulate
-from tests.test_oracles import exposed_step, flat, rows
+from lbsim.communication.all_reduce import ring
+from lbsim.communication.collective import closed_form
+from lbsim.communication.optimal_fusion import soonest
+from lbsim.compute.roofline import compute_times
+from lbsim.simulation.step_simulator import simulate
+from tests.communication.test_oracles import exposed_step, flat, rows
 
 MESSAGE = 100 * 2.0**20
 RING, STEP = "ring_all_reduce_100MiB.csv", "resnet50_step_exposed_communication.csv"
@@ -59,7 +59,7 @@ def every_step(ranks: int) -> Callable[[], Work]:
     def prepare() -> Work:
         import numpy as np  # noqa: PLC0415 - so that rows without it show what they need
 
-        from lbsim.clocks import each_step  # noqa: PLC0415
+        from lbsim.communication.rank_clocks import each_step  # noqa: PLC0415
 
         def work() -> None:
             over, clocks = flat(ranks), np.zeros((ranks, 1, 1))
@@ -85,7 +85,7 @@ def stragglers(changes: dict[str, str]) -> Callable[[], Work]:
     """Play 100 steps of ResNet-50 with the default plan, each of 1,024 ranks by itself."""
 
     def prepare() -> Work:
-        from lbsim.ranks import simulate_ranks  # noqa: PLC0415
+        from lbsim.simulation.per_rank import simulate_ranks  # noqa: PLC0415
 
         scenario = override(Scenario.of(gpus=1024, model="resnet50"), changes)
         return lambda: simulate_ranks(scenario, steps=100)

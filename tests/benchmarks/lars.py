@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 
 from lbsim.harness import models
-from lbsim.harness.lars import LARS, lars
-from lbsim.harness.optimizers import adapted
+from lbsim.harness.optimizers.lars import LARS, lars
+from lbsim.harness.training.optimizer import adapted
 
 REPEATS = 30
 DECAY, TRUST, MOMENTUM, RATE = 1e-4, 1e-3, 0.9, 0.1

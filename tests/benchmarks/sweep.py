@@ -28,7 +28,17 @@ def main() -> None:
     sample = ["--random", sys.argv[1]] if len(sys.argv) > 1 else []
     with tempfile.TemporaryDirectory() as folder:
         out = ["--out", str(Path(folder) / "results.csv")]
-        command = [sys.executable, "-m", "lbsim.cli", "sweep", *GRID, "--cluster", "mn-1", "--workers", str(WORKERS)]
+        command = [
+            sys.executable,
+            "-m",
+            "lbsim.cli.app",
+            "sweep",
+            *GRID,
+            "--cluster",
+            "mn-1",
+            "--workers",
+            str(WORKERS),
+        ]
         start = time.perf_counter()
         environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
         done = subprocess.run([*command, *sample, *out], check=True, env=environment, capture_output=True, text=True)

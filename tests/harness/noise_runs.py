@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lbsim.harness.options import TrainOptions
-from lbsim.harness.ranks import joined
-from lbsim.harness.train import train
+from lbsim.harness.communication.process_group import joined
+from lbsim.harness.training.options import TrainOptions
+from lbsim.harness.training.train import train
 
 ENGINES: dict[str, dict[str, Any]] = {
     "plain": {"engine": "plain"},
@@ -31,4 +31,4 @@ def main(what):
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
     sys.stdout.flush()
-    os._exit(0)  # see lbsim/harness/ddp.py
+    os._exit(0)  # see lbsim/harness/communication/ddp.py

@@ -6,9 +6,9 @@ from statistics import quantiles
 import torch
 from torch import nn
 
-from lbsim.harness.communication import GradientEngine
-from lbsim.harness.communication_options import CommunicationOptions
-from lbsim.harness.recorder import StepRecorder, clock
+from lbsim.harness.communication.gradient_engine import GradientEngine
+from lbsim.harness.communication.options import CommunicationOptions
+from lbsim.harness.communication.step_recorder import StepRecorder, clock
 from tests.harness import nets
 
 

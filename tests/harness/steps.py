@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from lbsim.errors import InputError
-from lbsim.harness.communication import GradientEngine
-from lbsim.harness.communication_options import DTYPES, CommunicationOptions
-from lbsim.harness.ddp import attach
-from lbsim.harness.ranks import CommunicationError, joined
+from lbsim.harness.communication.ddp import attach
+from lbsim.harness.communication.gradient_engine import GradientEngine
+from lbsim.harness.communication.options import DTYPES, CommunicationOptions
+from lbsim.harness.communication.process_group import CommunicationError, joined
 
 BATCH = 6
 

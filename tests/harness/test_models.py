@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lbsim import catalog
 from lbsim.errors import InputError
 from lbsim.harness import models
-from lbsim.harness.optimizers import adapted
+from lbsim.harness.training.optimizer import adapted
+from lbsim.profiles import catalog
 
 SHARED = ["alexnet", "alexnet-bn", "resnet50", "resnet101", "resnet152", "vgg16"]
 

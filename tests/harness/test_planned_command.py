@@ -7,10 +7,10 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from lbsim import Scenario
-from lbsim.cli import app
+from lbsim.accuracy.launch_command import harness_arguments
+from lbsim.accuracy.search import Wish, recipes_for, time_to_accuracy
+from lbsim.cli.app import app
 from lbsim.harness.__main__ import main
-from lbsim.harness_command import harness_arguments
-from lbsim.time_to_accuracy import Wish, recipes_for, time_to_accuracy
 
 SMALL = ["--model", "cnn", "--data", "digits", "--batch-per-gpu", "32", "--engine", "plain", "--precision", "fp32"]
 """The last word on an option counts: what needs a cluster is replaced, the recipe stays."""

@@ -1,0 +1,1 @@
+"""Recipes, laws of convergence and time to accuracy."""

@@ -1,0 +1,132 @@
+"""Fits quantities of profiles, by dotted path, to measurements.
+
+What is fitted is in `lbsim.calibration.parameters`, what is thought of it before in `lbsim.calibration.priors`, what is
+measured and predicted in `lbsim.calibration.problem`, and how in `lbsim.calibration.robust_least_squares`. A value of
+which the measurements leave more than 80 % of the prior's standard deviation is not told by them: it stays as it was,
+and the rest is fitted again.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import reduce
+
+import numpy as np
+
+from lbsim.calibration.calibration import Calibration, Fitted
+from lbsim.calibration.parameters import parameters
+from lbsim.calibration.problem import FitProblem, FreeOnes, Observation
+from lbsim.calibration.robust_least_squares import PRIOR_NOISE, RobustFit, Vector, fit_with_noise, inverse
+from lbsim.calibration.transforms import on
+from lbsim.errors import InputError
+from lbsim.scenario.scenario import Scenario, override
+from lbsim.version import __version__
+
+UNTOLD = 0.8
+"""Share of the prior's standard deviation above which a value is not told by the measurements."""
+_LEAST_UNCERTAINTY = 0.003
+"""Relative, of any measurement."""
+_OUTLIER = 3.0
+"""Standard deviations."""
+
+
+def fit(observations: Sequence[Observation], paths: Sequence[str], name: str = "calibration") -> Calibration:
+    """Return the values at *paths*, of each profile that the observations' scenarios have there.
+
+    InputError if there are fewer observations than values that they speak of.
+    """
+    if not observations:
+        raise InputError("nothing was measured that can be fitted to; name traces or cases")
+    problem = FitProblem(observations, parameters((here for one in observations for here in one.scenarios), paths))
+    problem.check()
+    observed = np.log([one.value for one in observations])
+    before = FreeOnes(problem, ()).logarithms(np.zeros(0)) - observed
+    found = RobustFit(np.zeros(0), np.zeros((0, 0)), before)
+    free, noise = _reached(problem), PRIOR_NOISE
+    while free:
+        priors = [problem.parameters[k].prior for k in free]
+        fitted, noise = fit_with_noise(FreeOnes(problem, free), observed, _stated(observations), priors, noise)
+        told = [free[index] for index in _told(fitted.covariance, [one.width for one in priors])]
+        if told == free:
+            found = fitted
+            break
+        free = told
+    return _calibration(problem, free, found, before, name=name, noise=noise)
+
+
+def _stated(observations: Sequence[Observation]) -> Vector:
+    """Return the standard deviation of each, as its source states it."""
+    return np.maximum([one.relative_uncertainty for one in observations], _LEAST_UNCERTAINTY)
+
+
+def _reached(problem: FitProblem) -> list[int]:
+    """Return the parameters that change any prediction; InputError if they are more than the observations."""
+    start = np.array([one.prior.middle for one in problem.parameters])
+    slopes = problem.derivatives(start, range(len(start)))
+    reached = [k for k in range(len(start)) if np.any(np.abs(slopes[:, k]) > 1e-9)]
+    if len(reached) > len(problem.observations):
+        raise InputError(
+            f"{len(problem.observations)} observations are too few for {len(reached)} quantities: "
+            "add traces, or name fewer quantities, e.g. --vary cluster.inter_node.latency"
+        )
+    return reached
+
+
+def _told(covariance: Vector, widths: Sequence[float]) -> list[int]:
+    """Return which values the measurements tell, leaving out the one they tell least until all are told."""
+    left = list(range(len(widths)))
+    information = inverse(covariance)
+    while left:
+        spread = np.sqrt(np.diag(inverse(information[np.ix_(left, left)])))
+        shares = [float(spread[index]) / widths[one] for index, one in enumerate(left)]
+        worst = int(np.argmax(shares))
+        if shares[worst] <= UNTOLD:
+            break
+        left.pop(worst)
+    return left
+
+
+def _calibration(
+    problem: FitProblem, free: Sequence[int], found: RobustFit, before: Vector, *, name: str, noise: float
+) -> Calibration:
+    sigma = np.hypot(_stated(problem.observations), noise)
+    errors, first = np.abs(np.expm1(found.residuals)), np.abs(np.expm1(before))
+    return Calibration(
+        name=name,
+        source=f"lbsim calibrate, {len(problem.observations)} observations",
+        fitted=tuple(_fitted(problem, k, found, index) for index, k in enumerate(free)),
+        covariance=tuple(tuple(float(f"{cell:.6g}") for cell in row) for row in found.covariance.tolist()),
+        untold=tuple(f"{one.path} of {one.of}" for k, one in enumerate(problem.parameters) if k not in free),
+        observations=len(problem.observations),
+        outliers=int(np.sum(np.abs(found.residuals) > _OUTLIER * sigma)),
+        mean_error=float(np.mean(errors)),
+        max_error=float(np.max(errors)),
+        mean_error_before=float(np.mean(first)),
+        noise=noise,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        lbsim=__version__,
+        clusters=tuple(sorted({one.scenario.cluster.name for one in problem.observations})),
+        accelerators=tuple(sorted({one.scenario.cluster.accelerator.name for one in problem.observations})),
+    )
+
+
+def _fitted(problem: FitProblem, k: int, found: RobustFit, index: int) -> Fitted:
+    parameter = problem.parameters[k]
+    scenario = next(problem.scenarios[number] for number, own in enumerate(problem.has) if k in own)
+    value = float(f"{on(float(found.places[index]), parameter.prior.line):.6g}")
+    return Fitted(
+        path=parameter.path,
+        of=parameter.of,
+        value=_text(override(scenario, {parameter.path: value}), parameter.path),
+        before=_text(scenario, parameter.path),
+        line=parameter.prior.line,
+        uncertainty=math.sqrt(float(found.covariance[index, index])),
+        prior=parameter.prior.width,
+    )
+
+
+def _text(scenario: Scenario, path: str) -> str | float:
+    """Return what stands at *path*, with its unit if it has one."""
+    above, _, leaf = path.rpartition(".")
+    found: str | float = reduce(getattr, above.split("."), scenario).model_dump(mode="json")[leaf]
+    return found

@@ -1,0 +1,143 @@
+"""Observations to fit to: of traces, under the scenario asked about, and of cases, under their own."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lbsim.calibration.calibration import Source
+from lbsim.calibration.problem import Observation
+from lbsim.communication.collective_time import ALONE
+from lbsim.errors import InputError
+from lbsim.measurements.case import CaseFile, read_case_file
+from lbsim.measurements.measurement import Measurement, Reading, checksum, read
+from lbsim.profiles.catalog import Folders
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Scenario
+
+_LINKS = (
+    "cluster.inter_node.latency",
+    "cluster.inter_node.efficiency",
+    "cluster.intra_node.latency",
+    "cluster.intra_node.efficiency",
+    "software.library.per_collective",
+    "software.library.per_step",
+)
+_STEPS = (
+    "software.speed.vector",
+    "software.speed.tf32",
+    "software.speed.tensor",
+    "software.kernel_time",
+    "software.straggler_spread",
+    "software.overlap_slowdown",
+    "software.step_overhead",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What files say that can be fitted to."""
+
+    observations: tuple[Observation, ...]
+    sources: tuple[Source, ...]
+    left_out: tuple[str, ...]
+    """What cannot, and why."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What these observations can speak for; a fit leaves alone what they turn out not to tell."""
+        quantities = {one.quantity for one in self.observations}
+        return (*_LINKS, *(_STEPS if quantities - set(ALONE) else ()))
+
+
+def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders) -> Found:
+    """Return what is observed in *files*, under the scenario of *tables* and *changes* where a file has none itself.
+
+    InputError for a trace that was taken on another machine than the scenario's.
+    """
+    observations: list[Observation] = []
+    sources, left_out = [], []
+    for file in files:
+        if file.suffix == ".toml":
+            own = of_cases(file, read_case_file(file), calibrate_only=True)
+            missing = [] if own else [f"{file}: no observation in it has role = 'calibrate'"]
+        else:
+            own, missing = _of_reading(file, read(file), tables, changes, folders)
+        left_out += missing
+        observations += own
+        if own:
+            sources.append(Source(file=file.name, sha256=checksum(file), observations=len(own)))
+    if not observations:
+        raise InputError(f"nothing in {', '.join(map(str, files))} can be fitted to: {'; '.join(left_out[:3])}")
+    return Found(tuple(observations), tuple(sources), tuple(left_out))
+
+
+def of_cases(file: Path, content: CaseFile, *, calibrate_only: bool = False) -> list[Observation]:
+    """Return the observations of a case file, or those that a fit may use; InputError names the one that is wrong."""
+    folders = Folders(beside=file.parent.absolute())
+    found = []
+    for one in content.observed:
+        if calibrate_only and one.role != "calibrate":
+            continue
+        try:
+            scenario = ask(content.scenario, one.set, folders)
+            base = None if one.relative_to is None else ask(content.scenario, one.set | one.relative_to, folders)
+        except InputError as error:
+            raise InputError(f"{file}: {one.id}: {error}") from None
+        where = f"{file}: {one.id}"
+        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, one.message, base))
+    return found
+
+
+def _of_reading(
+    file: Path, reading: Reading, tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders
+) -> tuple[list[Observation], list[str]]:
+    found, left_out = [], [f"{file}: {reason}" for reason in reading.left_out]
+    made: dict[str, Scenario] = {}
+    for one in reading.measurements:
+        key = repr(sorted(one.changes.items()))
+        if key not in made:
+            made[key] = _scenario(file, one, tables, changes, folders)
+            _same_machine(made[key], reading, file)
+        scenario, where = made[key], f"{file}: {one.where.removeprefix(f'{file}: ')}"
+        if one.model and one.model != scenario.model:
+            left_out.append(f"{where}: {one.quantity} of {one.model}, which is another model than {scenario.model}")
+        else:
+            found.append(Observation(scenario, one.quantity, one.value, one.relative_uncertainty, where, one.message))
+    return found, left_out
+
+
+def _scenario(
+    file: Path, one: Measurement, tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders
+) -> Scenario:
+    plan = dict(tables.get("plan", {}))
+    gpus = one.changes.get("plan.gpus", plan.get("gpus"))
+    if gpus is None:
+        raise InputError(f"{file}: it does not say on how many GPUs it was measured; write --gpus")
+    try:
+        return ask(dict(tables) | {"plan": plan | {"gpus": gpus}}, dict(changes) | dict(one.changes), folders)
+    except InputError as error:
+        raise InputError(f"{file}: {one.where}: {error}") from None
+
+
+def _same_machine(scenario: Scenario, reading: Reading, file: Path) -> None:
+    name = scenario.cluster.accelerator.name
+    if reading.machine and not is_named(name, reading.machine):
+        raise InputError(
+            f"{file}: {reading.machine_where}: measured on '{reading.machine}', and the accelerator of "
+            f"{scenario.cluster.name} is {name}; write --cluster NAME or --set cluster.accelerator=NAME"
+        )
+
+
+def is_named(profile: str, machine: str) -> bool:
+    """Return whether *machine*, as a tool names it, is what *profile* is called: by the first word that has a number.
+
+    >>> is_named("a100-sxm-40gb", "NVIDIA A100-SXM4-40GB"), is_named("h100-sxm", "Tesla V100-SXM2-16GB")
+    (True, False)
+    """
+    words = re.findall(r"[a-z0-9]+", profile.casefold())
+    telling = next((word for word in words if any(letter.isdigit() for letter in word)), "".join(words[:1]))
+    if words and words[0] in {"epyc", "xeon"}:
+        telling = words[0]
+    return telling in re.findall(r"[a-z0-9]+", machine.casefold())

@@ -1,0 +1,1 @@
+"""Commands that have a file each; `lbsim.cli.app` registers them."""

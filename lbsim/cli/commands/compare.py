@@ -1,0 +1,41 @@
+"""``lbsim compare``: two scenarios, side by side.
+
+`lbsim.cli.tables` is imported where a table is printed: late, for start-up time alone.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lbsim.cli.compare import Difference
+from lbsim.cli.compare import compare as compare_predictions
+from lbsim.cli.options import Format, OutputFormat, OwnProfiles, question_of, scenario_of
+from lbsim.cli.terminal import print_json, print_table
+from lbsim.predict import predict
+
+_HELP = "TOML with [scenario], or JSON that lbsim predict --format json printed."
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help=_HELP)],
+    second: Annotated[Path, typer.Argument(metavar="B", help=_HELP)],
+    own: OwnProfiles = None,
+    output: OutputFormat = Format.TABLE,
+) -> None:
+    """Predict two scenarios and show each difference in what was asked and in what comes out.
+
+    For example:  lbsim compare before.json after.json
+    """
+    compared = compare_predictions(*(predict(scenario_of(question_of(file, own=own))) for file in (first, second)))
+    if output is Format.JSON:
+        print_json({"inputs": [*map(asdict, compared.inputs)], "outputs": [*map(_with_ratio, compared.outputs)]})
+    else:
+        from lbsim.cli.tables.comparison import of_comparison
+
+        print_table(of_comparison(compared, (str(first), str(second))))
+
+
+def _with_ratio(difference: Difference) -> dict[str, Any]:
+    return asdict(difference) | {"ratio": difference.ratio}

@@ -1,0 +1,95 @@
+"""``lbsim report``: a folder of figures, their numbers and a page.
+
+`lbsim.report`, and with it matplotlib, is imported where it is used: late, for start-up time alone.
+"""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lbsim.cli.options import asking_for_a_scenario, own_folders, question_of, scenario_of
+from lbsim.errors import InputError
+from lbsim.profiles.catalog import Folders
+from lbsim.scenario.scenario import Scenario, override
+
+_GPUS = 1024
+
+
+@asking_for_a_scenario
+def report(
+    scenario: Scenario | None,
+    context: typer.Context,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="CLUSTER_OR_FILE", help="On the same figures: a cluster, or a scenario file; repeatable."
+        ),
+    ] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PRICE", help="Of a GPU for an hour, e.g. '2.50 USD'; once, or for each scenario."),
+    ] = None,
+    seeds: Annotated[bool, typer.Option("--seeds", help="The three documents that lbsim began with.")] = False,  # noqa: FBT002
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder.", show_default="reports/ and a name")
+    ] = None,
+) -> None:
+    """Make figures, their numbers and a page that tells of both. Without a scenario: 1,024 GPUs of the defaults.
+
+    For example:  lbsim report --gpus 1024 --cluster dgx-h100 --with dgx-a100
+    """
+    from lbsim import report as reports
+
+    command = _command(context)
+    if seeds:
+        if scenario is not None or others or price:
+            raise InputError("--seeds: has its own scenarios; leave out what asks for another, --with and --price")
+        folder = out or Path("reports") / "seeds"
+        for seed in reports.SEEDS:
+            _tell(reports.write(reports.seed_report(seed, command), folder / seed.name))
+        return
+    first = scenario or Scenario.of(gpus=_GPUS)
+    prices = [reports.Price.parse(text) for text in price or ()]
+    own = context.params["own"]
+    runs = reports.labelled([first, *(_other(text, first, own) for text in others or ())], prices)
+    title = f"{Path(first.model).stem} on {first.plan.gpus:,} GPUs of {first.cluster.name}"
+    name = re.sub(r"[^\w.-]+", "-", f"{Path(first.model).stem}-{first.plan.gpus}-{first.cluster.name}")
+    _tell(reports.write(reports.Report(title, reports.Subject(runs), command), out or Path("reports") / name))
+
+
+def _other(text: str, first: Scenario, own: list[Path] | None) -> Scenario:
+    """Return the scenario in the file *text*, or *first* on the cluster that *text* names."""
+    file = Path(text)
+    if file.suffix == ".json" or (
+        file.suffix == ".toml" and file.is_file() and "[scenario" in file.read_text(errors="replace")
+    ):
+        return scenario_of(question_of(file, own=own))
+    named = str(file.absolute()) if file.suffix == ".toml" else text
+    return override(first, {"cluster": named}, Folders(own_folders(own)))
+
+
+def _command(context: typer.Context) -> str:
+    """Return the command as it was written, so that the page can say how it was made."""
+    words = ["lbsim", "report"]
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            words += _words(option, context.params[option.name or ""])
+    return shlex.join(words)
+
+
+def _words(option: Any, value: Any) -> list[str]:
+    if option.param_type_name == "argument":
+        return [str(value)]
+    name = max(option.opts, key=len)
+    if value is True:
+        return [name]
+    each = value if isinstance(value, list | tuple) else [value]
+    return [word for one in each for word in (name, str(one))]
+
+
+def _tell(files: list[Path]) -> None:
+    typer.echo(f"{files[0]}: {sum(file.suffix == '.png' for file in files)} figures, {len(files)} files")

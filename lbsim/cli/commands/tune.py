@@ -1,0 +1,36 @@
+"""``lbsim tune``: the quickest plan, and the settings that make it so.
+
+What the command alone needs is imported where it is used: late, for start-up time alone.
+"""
+
+from typing import Annotated
+
+import typer
+
+from lbsim.cli import json_output
+from lbsim.cli.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.cli.terminal import print_json, print_table
+from lbsim.scenario.scenario import Scenario
+
+
+@asking_for_a_scenario
+def tune(
+    scenario: Scenario,
+    most_batch: Annotated[
+        int | None, typer.Option(metavar="SAMPLES", help="Let the batch a GPU double up to this, within memory.")
+    ] = None,
+    output: OutputFormat = Format.TABLE,
+) -> None:
+    """Find the quickest all-reduce, fusion and precision of gradients, and say what to set.
+
+    For example:  lbsim tune --gpus 1024 --cluster mn-1 --software horovod-pytorch
+    """
+    from lbsim.analysis.tune import tune as tune_scenario
+
+    tuning = tune_scenario(scenario, most_batch)
+    if output is Format.JSON:
+        print_json(json_output.of_tuning(tuning))
+    else:
+        from lbsim.cli.tables.advice import of_tuning
+
+        print_table(of_tuning(tuning))

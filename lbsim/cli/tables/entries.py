@@ -1,0 +1,26 @@
+"""What profiles, models and recipes there are, as a table."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    # for their names alone; they are imported where they are made, for start-up time
+    from lbsim.cli.profile_listing import Entry
+
+
+def of_entries(entries: "Iterable[Entry]") -> RenderableType:
+    """Return names with a line of description each, under the name of their kind."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    kind = ""
+    for entry in entries:
+        if entry.kind != kind:
+            if kind:
+                table.add_row()
+            table.add_row(Text(entry.kind, style="bold"))
+        kind = entry.kind
+        table.add_row(Text(f"  {entry.name}", no_wrap=True), Text(entry.description))
+    return table

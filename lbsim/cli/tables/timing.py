@@ -1,0 +1,59 @@
+"""One all-reduce as a table, and many in the columns of nccl-tests."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lbsim.cli.tables._layout import heading, pairs
+from lbsim.units import DATA, DATA_RATE, TIME
+
+if TYPE_CHECKING:
+    # for their names alone; they are imported where they are made, for start-up time
+    from lbsim.communication.collective_time import Timing
+
+_FP32 = 4
+"""Bytes of a number, as nccl-tests counts them unless told otherwise."""
+
+
+def of_timing(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
+    """Return one all-reduce and its phases; *done* is when each rank is, where that was asked."""
+    rows = [
+        ("time", TIME.short(timing.time)),
+        ("algorithmic bandwidth", DATA_RATE.short(timing.algorithmic_bandwidth)),
+        ("bus bandwidth", DATA_RATE.short(timing.bus_bandwidth)),
+    ]
+    rows += (
+        [("rank by rank", f"first done after {TIME.short(min(done))}, last {TIME.short(max(done))}")] if done else []
+    )
+    title = f"{timing.collective.algorithm} all-reduce of {DATA.short(timing.message)} over {timing.fabric.gpus:,} GPUs"
+    return Group(Text(title, style="bold"), pairs(rows), heading("Phases"), _phases(timing))
+
+
+def of_sweep(timings: "Iterable[Timing]") -> RenderableType:
+    """Return the columns that nccl-tests prints; it reads as its output does, in fp32 and summed."""
+    lines = [
+        f"#{'':53}out-of-place",
+        f"#{'size':>12}{'count':>14}{'type':>8}{'redop':>8}{'root':>6}{'time':>11}{'algbw':>9}{'busbw':>9}",
+        f"#{'(B)':>12}{'(elements)':>14}{'':22}{'(us)':>11}{'(GB/s)':>9}{'(GB/s)':>9}",
+    ]
+    for timing in timings:
+        size, rate = round(timing.message), timing.algorithmic_bandwidth / DATA_RATE.units["GB/s"]
+        bus = timing.bus_bandwidth / DATA_RATE.units["GB/s"]
+        what = f"{size:>13}{size // _FP32:>14}{'float':>8}{'sum':>8}{'-1':>6}"
+        lines.append(f"{what}{timing.time / TIME.units['us']:>11.2f}{rate:>9.2f}{bus:>9.2f}")
+    return Text("\n".join(lines))
+
+
+def _phases(timing: "Timing") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("  name", min_width=26)
+    for name in ("steps", "message", "links", "time"):
+        table.add_column(name, justify="left" if name == "links" else "right")
+    for phase in timing.collective.phases:
+        links = ", ".join(link.replace("_", "-") for link in phase.links)
+        time = TIME.short(timing.fabric.phase_time(phase))
+        table.add_row(f"  {phase.name}", f"{phase.steps:,}", DATA.short(phase.message), links, time)
+    return table

@@ -1,0 +1,58 @@
+"""Observed beside predicted, class by class."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lbsim.cli.tables._layout import amount, counted, percent, significant
+
+if TYPE_CHECKING:
+    # for their names alone; they are imported where they are made, for start-up time
+    from lbsim.evaluation.validate import Accuracy, Result, Validation
+
+
+def of_validation(validation: "Validation") -> RenderableType:
+    """Return every result, by class, with the mean error of each class and, last, of all."""
+    parts: list[RenderableType] = []
+    for name, accuracy in validation.by("class").items():
+        parts += [Text(name, style="bold"), _results(validation.groups("class")[name], accuracy), Text()]
+    return Group(*parts, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
+
+
+def _results(results: "Iterable[Result]", accuracy: "Accuracy") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
+    table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
+    table.add_column("id", width=9, overflow="fold")
+    table.add_column("quantity", "mean, share inside", width=22)
+    table.add_column("observed", justify="right", width=8)
+    table.add_column("predicted", justify="right", width=9)
+    table.add_column("error", percent(accuracy.mean_absolute_relative_error), justify="right", width=7)
+    table.add_column("in", percent(accuracy.interval_coverage, 0), justify="right", width=4)
+    for result in results:
+        table.add_row(*_result(result))
+    return table
+
+
+def _result(result: "Result") -> tuple[str, ...]:
+    observed, _, unit = amount(result.observed, result.dimension).partition(" ")
+    factor = result.dimension.units[unit] if result.dimension else 1.0
+    quantity = f"{'ratio of ' if result.relative else ''}{result.quantity.replace('_', ' ')}{unit and f', {unit}'}"
+    return (
+        f"  {result.system}",
+        result.id,
+        quantity,
+        observed,
+        significant(result.predicted / factor) if result.dimension else f"{result.predicted:.3f}",
+        f"{result.relative_error:+.1%}",
+        {True: "yes", False: "no", None: "-"}[result.inside],
+    )
+
+
+def _in_words(accuracy: "Accuracy") -> str:
+    error, largest = percent(accuracy.mean_absolute_relative_error), percent(accuracy.max_absolute_relative_error)
+    covered = accuracy.interval_coverage
+    inside = "" if covered is None else f", {percent(covered, 0)} inside their interval"
+    return f"mean error {error}, largest {largest}{inside}, over {counted(accuracy.count, 'observed figure')}"

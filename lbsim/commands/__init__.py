@@ -1,1 +1,0 @@
-"""Commands that have a file each; `lbsim.cli` registers them."""

@@ -1,0 +1,1 @@
+"""Collectives, tensor fusion, and the time that both take."""

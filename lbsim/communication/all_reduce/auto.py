@@ -1,0 +1,14 @@
+"""What NCCL picks from: a ring or trees, whichever is quicker, message by message."""
+
+from lbsim.communication.all_reduce import double_binary_tree, ring
+from lbsim.communication.collective import Collective, Fabric, closed_form
+
+
+def all_reduce(message: float, fabric: Fabric) -> Collective:
+    """Return the quicker of the ring and the double binary tree for *message* bytes; it says which.
+
+    NCCL since 2.4 compares its own estimates of the two (src/graph/tuning.cc): trees for small messages and many
+    nodes, where latency decides, rings for large ones.
+    """
+    both = (ring.all_reduce(message, fabric), double_binary_tree.all_reduce(message, fabric))
+    return min(both, key=lambda collective: closed_form(collective, fabric))

@@ -1,0 +1,21 @@
+"""One ring through all GPUs, node after node."""
+
+from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, running
+
+
+def all_reduce(message: float, fabric: Fabric) -> Collective:
+    r"""Return the ring all-reduce of *message* bytes: n-1 steps of S/n to reduce and scatter, as many to gather.
+
+    The ring crosses each node boundary once in each direction, so its pace is that of its slowest link. With
+    several NICs a node as many rings run, each with its share of the message.
+
+    P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations,"
+    J. Parallel Distrib. Comput. 69(2), 2009.
+    """
+    gpus = fabric.gpus
+    links = fabric.links(gpus)
+    phases = (
+        Phase(name, gpus - 1, message / gpus, links, nics=fabric.nics, passes=passes, pattern=Pattern("ring", gpus))
+        for name, passes in (("reduce-scatter", 3), ("all-gather", 2))
+    )
+    return Collective("ring", message, running(phases))

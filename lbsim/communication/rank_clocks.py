@@ -1,0 +1,202 @@
+r"""The per-rank evaluator: each rank's clock through each step of each phase of a collective.
+
+A step ends when this rank and the one that it receives from are done, so clocks follow the max-plus recurrence
+:math:`t_{s+1}(r) = \max(t_s(r), t_s(p)) + c_r`, where p is who r receives from and c what a step costs between them.
+Clocks are an array of ranks by steps of training: a column is one step, and columns know nothing of each other.
+
+F. Baccelli, G. Cohen, G. J. Olsder, J.-P. Quadrat, "Synchronization and Linearity," Wiley, 1992.
+"""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbsim.communication import trees
+from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, Shape
+
+Clocks = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class LinkPace:
+    """Times as long as rated that each rank's links take, one number a rank."""
+
+    intra_node: Clocks
+    inter_node: Clocks
+
+
+@dataclass(frozen=True)
+class _Hop:
+    """What one step of a phase costs between two ranks."""
+
+    phase: Phase
+    fabric: Fabric
+    pace: LinkPace | None
+
+    def cost(self, here: Indices, there: Indices) -> Clocks:
+        """Return the seconds of one step from each rank *there* to the rank *here*, one number if all are equal.
+
+        A hop between nodes takes what the phase's slowest link does; one inside a node no less, as lockstep has it.
+        """
+        rated = self.fabric.step_time(self.phase)
+        if self.pace is None:
+            return np.array(rated)
+        inside = rated
+        if "intra_node" in self.phase.links:
+            inside = self.fabric.step_time(replace(self.phase, links=("intra_node",)))
+        node = self.fabric.gpus_per_node
+        near, far = (
+            np.maximum(_of(pace, here), _of(pace, there)) for pace in (self.pace.intra_node, self.pace.inter_node)
+        )
+        slowest = rated if "inter_node" in self.phase.links else 0.0
+        costs = np.where(here // node == there // node, np.maximum(slowest, inside * near), rated * far)
+        return costs.max() if costs.size and np.ptp(costs) == 0 else costs
+
+
+def finish(collective: Collective, fabric: Fabric, ready: Clocks, pace: LinkPace | None = None) -> Clocks:
+    """Return when each rank is done with *collective*, which it enters when it is *ready*; links are not shared.
+
+    >>> from lbsim import Scenario
+    >>> from lbsim.communication.all_reduce import ring
+    >>> from lbsim.communication.collective import closed_form
+    >>> scenario = Scenario.of(gpus=16, cluster="mn-1")
+    >>> fabric = Fabric.of(scenario.cluster, scenario.software.library, 16)
+    >>> collective = ring.all_reduce(1e8, fabric)
+    >>> round(float(finish(collective, fabric, np.zeros((16, 1))).max() / closed_form(collective, fabric)), 9)
+    1.0
+    """
+    if not collective.phases:
+        return ready
+    clocks = ready + fabric.library.per_collective
+    for phase in collective.phases:
+        clocks = _through(phase, fabric, clocks, pace)
+    return clocks
+
+
+def _through(phase: Phase, fabric: Fabric, clocks: Clocks, pace: LinkPace | None) -> Clocks:
+    """Return the clocks after *phase*."""
+    hop, pattern = _Hop(phase, fabric, pace), phase.pattern
+    if pattern.shape == "everyone":
+        return _everyone(clocks, hop)
+    ranks = _teams(pattern, len(clocks))
+    padded = np.full((max(len(clocks), int(ranks.max()) + 1), clocks.shape[1]), -np.inf)
+    padded[: len(clocks)] = clocks
+    padded[ranks] = _among(padded[ranks], ranks, hop)
+    return padded[: len(clocks)]
+
+
+def _among(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
+    """Return the clocks of the *ranks* that take part, after the phase."""
+    match hop.phase.pattern.shape:
+        case "ring":
+            return _ring(clocks, ranks, hop)
+        case "exchange":
+            return _exchange(clocks, ranks, hop)
+        case "chain up":
+            return _up(clocks, ranks, hop, (trees.chain(len(ranks)),))
+        case "chain down":
+            return _down(clocks, ranks, hop, (trees.chain(len(ranks)),))
+        case "trees up":
+            return _up(clocks, ranks, hop, trees.double_binary(len(ranks)))
+        case "trees down":
+            return _down(clocks, ranks, hop, trees.double_binary(len(ranks)))
+        case shape:
+            raise ValueError(f"no pattern '{shape}'; there are: {', '.join(get_args(Shape))}")
+
+
+def _teams(pattern: Pattern, ranks: int) -> Indices:
+    """Return the ranks that take part, members by teams; those beyond the last are nobody, whom nobody waits for."""
+    block = pattern.members * pattern.stride
+    blocks = -(-ranks // block)
+    numbers = np.arange(blocks * block).reshape(blocks, pattern.members, pattern.stride)[:, :, : pattern.teams]
+    return np.ascontiguousarray(numbers.transpose(1, 0, 2).reshape(pattern.members, -1))
+
+
+def _everyone(clocks: Clocks, hop: _Hop) -> Clocks:
+    """Take steps in which everyone waits for everyone."""
+    ranks = np.arange(len(clocks))
+    cost = hop.cost(ranks, np.roll(ranks, hop.fabric.gpus_per_node if "inter_node" in hop.phase.links else 0)).max()
+    return np.broadcast_to(clocks.max(axis=0) + hop.phase.steps * cost, clocks.shape)
+
+
+def _ring(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
+    """Take the steps of rings, at once where that is exact: all hops equal, and steps enough to go round."""
+    cost, steps = hop.cost(ranks, np.roll(ranks, 1, axis=0)), hop.phase.steps
+    if cost.ndim == 0 and steps >= len(ranks) - 1:
+        return np.broadcast_to(clocks.max(axis=0) + steps * cost, clocks.shape)
+    return each_step(clocks, cost, steps)
+
+
+def each_step(clocks: Clocks, cost: Clocks, steps: int) -> Clocks:
+    """Return the *clocks* of rings, members by teams by columns, after *steps*, taken one by one."""
+    flat = clocks.reshape(len(clocks), -1).copy()
+    costs = np.broadcast_to(cost[..., None], clocks.shape).reshape(flat.shape) if cost.ndim else cost
+    after = np.empty_like(flat)
+    for _ in range(steps):
+        np.maximum(flat[1:], flat[:-1], out=after[1:])
+        np.maximum(flat[0], flat[-1], out=after[0])
+        after += costs
+        flat, after = after, flat
+    return flat.reshape(clocks.shape)
+
+
+def _exchange(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
+    """Take steps in which partners at a distance wait for each other; a member without partner does nothing."""
+    distance = hop.phase.pattern.distance
+    paired = len(ranks) - len(ranks) % (2 * distance)
+    partner = np.arange(paired) ^ distance
+    met = np.maximum(clocks[:paired], clocks[partner])
+    cost = hop.cost(ranks[:paired], ranks[partner])
+    return np.concatenate([met + hop.phase.steps * _wide(cost), clocks[paired:]])
+
+
+def _up(clocks: Clocks, ranks: Indices, hop: _Hop, forest: tuple[trees.Tree, ...]) -> Clocks:
+    """Pass chunks from the leaves of each tree to its root; a rank is done when it is in every tree."""
+    return reduce(np.maximum, (_one_up(clocks, ranks, hop, tree) for tree in forest))
+
+
+def _one_up(clocks: Clocks, ranks: Indices, hop: _Hop, tree: trees.Tree) -> Clocks:
+    """Follow the first chunk and the last; the times between are convex in the chunk's number, so these two decide."""
+    first, last, done = clocks.copy(), np.full_like(clocks, -np.inf), clocks.copy()
+    more = hop.phase.steps - tree.depth
+    for members in reversed(tree.levels[1:]):
+        parents = tree.parent[members]
+        cost = _wide(hop.cost(ranks[members], ranks[parents]))
+        first[members] += cost
+        last[members] = np.maximum(last[members] + cost, first[members] + more * cost)
+        done[members] = last[members]
+        np.maximum.at(first, parents, first[members])
+        np.maximum.at(last, parents, last[members])
+    (root,) = tree.levels[0]
+    done[root] = np.maximum(clocks[root], last[root])
+    return done
+
+
+def _down(clocks: Clocks, ranks: Indices, hop: _Hop, forest: tuple[trees.Tree, ...]) -> Clocks:
+    """Pass chunks from the root of each tree to its leaves; a rank is done when it is in every tree."""
+    return reduce(np.maximum, (_one_down(clocks, ranks, hop, tree) for tree in forest))
+
+
+def _one_down(clocks: Clocks, ranks: Indices, hop: _Hop, tree: trees.Tree) -> Clocks:
+    first, last = clocks.copy(), clocks.copy()
+    more = hop.phase.steps - tree.depth
+    for members in tree.levels[1:]:
+        parents = tree.parent[members]
+        cost = _wide(hop.cost(ranks[members], ranks[parents]))
+        first[members] = np.maximum(first[members], first[parents]) + cost
+        last[members] = np.maximum(last[parents] + cost, first[members] + more * cost)
+    return last
+
+
+def _wide(cost: Clocks) -> Clocks:
+    """Return *cost* so that it goes with members by teams by columns."""
+    return cost[..., None] if cost.ndim else cost
+
+
+def _of(pace: Clocks, ranks: Indices) -> Clocks:
+    """Return the pace of each of *ranks*; nobody's is 1."""
+    return np.where(ranks < len(pace), pace[np.minimum(ranks, len(pace) - 1)], 1.0)

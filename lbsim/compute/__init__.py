@@ -1,0 +1,1 @@
+"""Compute time and memory of one GPU."""

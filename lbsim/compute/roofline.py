@@ -1,0 +1,204 @@
+r"""When each gradient is ready: a roofline a layer, forward and backward apart.
+
+.. math:: t = \frac{1}{v} \left( \max \left( \frac{F\,p^q}{e P}, \frac{b}{e_m M} \right) + k\,t_k \right)
+
+F are a pass's operations, p the padding of narrow channels and q its power, e the share of the peak rate P that
+kernels of this class reach, b the bytes moved, :math:`e_m M` the memory bandwidth reached, k the kernels of the
+pass and :math:`t_k` the constant time of each, v the speed of this accelerator and framework compared with the law.
+
+On ordinary cores e is *vector_efficiency*, times *winograd_speedup* for 3x3 and 5x5 convolutions of stride 1. On tensor
+cores e falls as the peak outgrows memory: :math:`e = e_0 (P / M / I_0)^{-f}`.
+
+S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model for multicore
+architectures," Commun. ACM 52(4), 2009; A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks,"
+CVPR 2016, for Winograd. The efficiencies are calibrated, see ``hardware_profiles/kernels``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lbsim.errors import InputError
+from lbsim.profiles.hardware import Accelerator
+from lbsim.profiles.software import Software
+from lbsim.scenario.plan import Optimizer, Plan
+from lbsim.scenario.scenario import Scenario
+from lbsim.workload.layers import Layer, Workload
+
+_ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "mixed": 2, "bf16": 2}
+GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+MASTER_BYTES = 4
+
+_UPDATE_TRAFFIC: dict[Optimizer, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
+"""fp32 numbers read and written a parameter: weight, gradient and each moment read, weight and moments written;
+LARS and LAMB read weight and gradient, or update, once more for their norms."""
+_UPDATE_KERNELS: dict[Optimizer, int] = {"sgd": 1, "lars": 3, "adam": 1, "lamb": 4}
+"""Kernels a tensor: the update, and each norm."""
+_TENSORS_A_LAUNCH = 48
+"""Tensors that one multi-tensor kernel takes, as in NVIDIA apex and PyTorch foreach."""
+
+
+@dataclass(frozen=True)
+class GradientTensor:
+    """A gradient and when it is ready."""
+
+    name: str
+    number: int
+    """Counted from the input and from 1."""
+    elements: int
+    ready: float
+    """Seconds after backward starts."""
+
+
+@dataclass(frozen=True)
+class ComputeTimes:
+    """What one GPU computes in a step, in seconds, when nothing disturbs it."""
+
+    forward: float
+    backward: float
+    update: float
+    input_overhead: float
+    """What preparing real input costs the GPU."""
+    gradients: tuple[GradientTensor, ...]
+    """In the order in which backward makes them ready."""
+
+    def scaled(self, factor: float) -> "ComputeTimes":
+        """Return the times of a machine that computes *factor* times as long; the update stays."""
+        if factor == 1:
+            return self
+        gradients = tuple(GradientTensor(g.name, g.number, g.elements, g.ready * factor) for g in self.gradients)
+        return ComputeTimes(
+            self.forward * factor, self.backward * factor, self.update, self.input_overhead * factor, gradients
+        )
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """The rates that one accelerator reaches with one software at one precision."""
+
+    arithmetic: float
+    """FLOP/s of an ordinary layer."""
+    square_speedup: float
+    memory: float
+    kernel_time: float
+    speed: float
+    element: int
+
+
+def compute_times(scenario: Scenario) -> ComputeTimes:
+    """Return when forward ends and each gradient is ready, on one GPU of *scenario* that nothing disturbs."""
+    software, plan = scenario.software, scenario.plan
+    accelerator, workload = scenario.cluster.accelerator, scenario.workload
+    rates = _rates(accelerator, software, plan)
+    forward = sum(_forward(layer, plan.batch_per_gpu, rates, software) for layer in workload.layers)
+    backward = 0.0
+    gradients: list[GradientTensor] = []
+    for layer in reversed(workload.layers):
+        backward += _backward(layer, plan.batch_per_gpu, rates, software)
+        for tensor in reversed(layer.tensors):
+            number = len(workload.tensors) - len(gradients)
+            gradients.append(GradientTensor(tensor.name, number, tensor.elements, backward))
+    update = _update(workload, plan, software, rates)
+    return ComputeTimes(forward, backward, update, software.input_overhead * (forward + backward), tuple(gradients))
+
+
+def arithmetic_class(accelerator: Accelerator, plan: Plan) -> Literal["vector", "tf32", "tensor"]:
+    """Return on which cores the products run; InputError if the accelerator lacks the precision.
+
+    Mixed precision on a card without fast fp16, such as the P40, computes at the fp32 rate and gains by moving
+    half the bytes.
+    """
+    if plan.precision == "tf32":
+        _require(accelerator, accelerator.peak.tf32, "tf32", "fp32")
+        return "tf32"
+    if plan.precision == "bf16":
+        _require(accelerator, accelerator.peak.bf16, "bf16", "mixed")
+        return "tensor" if accelerator.tensor_cores else "vector"
+    return "tensor" if plan.precision == "mixed" and accelerator.tensor_cores else "vector"
+
+
+def peak(accelerator: Accelerator, plan: Plan) -> float:
+    """Return the rated FLOP/s at the plan's precision."""
+    rates = accelerator.peak
+    by_precision = {"fp32": rates.fp32, "tf32": rates.tf32, "mixed": rates.fp16, "bf16": rates.bf16}
+    return max(rates.fp32, by_precision[plan.precision] or 0.0)
+
+
+def memory_rate(accelerator: Accelerator, software: Software) -> float:
+    """Return the bytes a second that kernels reach."""
+    return software.kernels.memory_efficiency * accelerator.memory_bandwidth
+
+
+def element_bytes(plan: Plan) -> int:
+    """Return the size of one number of an activation."""
+    return _ELEMENT_BYTES[plan.precision]
+
+
+def _require(accelerator: Accelerator, rate: float | None, precision: str, instead: str) -> None:
+    if rate is None:
+        raise InputError(f"plan.precision: {accelerator.name} has no {precision}; use --precision {instead}")
+
+
+def _rates(accelerator: Accelerator, software: Software, plan: Plan) -> _Rates:
+    kernels, rated = software.kernels, peak(accelerator, plan)
+    cores = arithmetic_class(accelerator, plan)
+    if cores == "vector":
+        share, square = kernels.vector_efficiency, kernels.winograd_speedup
+    else:
+        intensity = rated / accelerator.memory_bandwidth
+        share = kernels.tensor_efficiency * (intensity / kernels.tensor_intensity) ** -kernels.tensor_falloff
+        square = kernels.tensor_square_speedup
+    return _Rates(
+        arithmetic=share * rated,
+        square_speedup=square,
+        memory=memory_rate(accelerator, software),
+        kernel_time=accelerator.launch_overhead + software.kernel_time,
+        speed=getattr(accelerator.speed, cores) * getattr(software.speed, cores),
+        element=element_bytes(plan),
+    )
+
+
+def _forward(layer: Layer, batch: int, rates: _Rates, software: Software) -> float:
+    return _pass(layer, layer.forward_flops * batch, layer.forward_elements * batch, layer.kernels[0], rates, software)
+
+
+def _backward(layer: Layer, batch: int, rates: _Rates, software: Software) -> float:
+    work = layer.backward_flops * batch / software.kernels.backward_efficiency
+    return _pass(layer, work, layer.backward_elements * batch, layer.kernels[1], rates, software)
+
+
+def _pass(  # noqa: PLR0917
+    layer: Layer, work: float, elements: float, kernels: int, rates: _Rates, software: Software
+) -> float:
+    """Return the seconds of one pass; each kernel of it reads, or writes, the layer's weights."""
+    if layer.fusible and software.fused:
+        return 0.0
+    rate = rates.arithmetic * (rates.square_speedup if layer.square else 1.0)
+    moved = (elements + kernels * layer.parameters) * rates.element
+    busy = max(work * _padding(layer, software) / rate, moved / rates.memory)
+    return (busy + kernels * rates.kernel_time) / rates.speed
+
+
+def _padding(layer: Layer, software: Software) -> float:
+    """Return by how much narrow channels lengthen a convolution."""
+    if layer.channels is None:
+        return 1.0
+    kernels = software.kernels
+    padding = 1.0
+    for channels in layer.channels:
+        if channels < kernels.channel_granule // 4:
+            continue  # the first layer's three colours have kernels of their own
+        granule = kernels.channel_granule // (2 if channels <= kernels.channel_granule // 2 else 1)
+        padding *= -(-channels // granule) * granule / channels
+    return float(padding**kernels.channel_exponent)
+
+
+def _update(workload: Workload, plan: Plan, software: Software, rates: _Rates) -> float:
+    """Return the seconds of the optimizer's step, which is memory bound and never overlapped.
+
+    LARS reads weights, gradients and momentum, writes weights and momentum, and needs two norms a tensor
+    (You, Gitman, Ginsburg, arXiv:1708.03888).
+    """
+    moved = workload.parameters * _UPDATE_TRAFFIC[plan.optimizer] * MASTER_BYTES
+    tensors = len(workload.tensors)
+    launches = -(-tensors // _TENSORS_A_LAUNCH) if software.multi_tensor_update else tensors
+    return moved / rates.memory + launches * _UPDATE_KERNELS[plan.optimizer] * rates.kernel_time

@@ -1,0 +1,1 @@
+"""Accuracy of predictions against published and measured rows; nothing below imports it."""

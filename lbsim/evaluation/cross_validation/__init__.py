@@ -1,0 +1,1 @@
+"""Cross-validation over observations of several GPUs."""

@@ -1,0 +1,1 @@
+"""The fit of single-GPU rates and its cross-validation."""

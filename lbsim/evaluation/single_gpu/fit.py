@@ -1,0 +1,189 @@
+r"""Fits the compute law to the published rates of one GPU, and predicts rates that the fit has not seen.
+
+With the law's parameters θ (`lbsim.compute.roofline`; the efficiencies of the mathematics library, the time a kernel of
+each software) and how fast each class of cores, architecture, card and software is compared with it, :math:`v_j`, a
+rate has the time
+
+.. math:: \ln t_i = \ln \left( c_i(θ) e^{-\sum_j v_{ij}} + u_i(θ) \right)
+
+with c what the GPU computes and u its update, which no speed changes. Both are linear in the time a kernel, a factor
+:math:`e^θ`; with the other parameters the fit takes c for exponential and u for linear, around a point that is moved
+until it stays. What is left out is predicted with the law itself.
+
+Residuals count by a loss that is linear in the end, :math:`2 (\sqrt{1 + r^2} - 1)`, so that outliers pull little; so do
+the parameters' distances from where they start, for a few cards and softwares are far from the others. (Priors of
+`lbsim.calibration.robust_least_squares` are normal.) Rates whose role is ``validate`` are never fitted to.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, Rate, Values
+
+Vector = NDArray[np.float64]
+
+NOISE = 0.06
+"""Spread of the logarithm of a rate between runs of one framework by others, about."""
+MOST_EFFICIENT = 0.95
+"""Of a rated figure; more than all of it would be unphysical, and the architectures' speeds can take the rest."""
+CORES, ARCHITECTURE, CARD, SOFTWARE, KERNEL_TIME = 0.5, 0.15, 0.06, 0.1, 0.3
+"""Spread of the priors of the other groups."""
+_STEP = 1e-3
+_STAYS = 5e-3
+"""Largest move of any parameter, in the logarithm, that is none."""
+_NEAR = 0.05
+"""The same, of a parameter of the kernels from where the law was taken."""
+_MOST_ROUNDS = 6
+_MOST_STEPS = 60
+_SETTLED = 1e-4
+"""The same, of one step of the fit around one point."""
+
+
+class Fit:
+    """The parameters that *data* speak of, by name, and what is fitted to them or to some of them."""
+
+    def __init__(self, data: Sequence[Rate]) -> None:
+        """Collect the parameters; those of the law come first."""
+        self.data = list(data)
+        softwares = sorted({rate.scenario.software.name for rate in self.data})
+        groups = [(f"kernels {name}", spread) for name, (_, spread) in KERNEL_PRIORS.items()]
+        groups += [(f"kernel_time {name}", KERNEL_TIME) for name in softwares]
+        self._of_law = len(groups)
+        for position, spread in enumerate((CORES, ARCHITECTURE, CARD, SOFTWARE)):
+            groups += [(name, spread) for name in sorted({rate.effects[position] for rate in self.data})]
+        self.names = [name for name, _ in groups]
+        self.spreads = [spread for _, spread in groups]
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """Fitted to all of the data."""
+        values: dict[str, float] = {}
+        for _ in range(_MOST_ROUNDS):
+            before, values = values, self._solved(range(len(self.data)), self._around(values), values)
+            if all(abs(value - before.get(name, 0.0)) < _STAYS for name, value in values.items()):
+                break
+        return values
+
+    @cached_property
+    def _here(self) -> "_Around":
+        """The law around what was fitted to all of the data."""
+        return self._around(self.values)
+
+    def without(self, unseen: Iterable[int]) -> dict[str, float]:
+        """Return what is fitted to all of the data but those at the places *unseen*.
+
+        The law is taken around what all data say, which tells no more than how its times change with its parameters,
+        and anew where those come to be far from there.
+        """
+        left_out = set(unseen)
+        rest = [place for place in range(len(self.data)) if place not in left_out]
+        values = self._solved(rest, self._here, self.values)
+        return values if self._here.near(values) else self._solved(rest, self._around(values), values)
+
+    def _around(self, values: Values) -> "_Around":
+        count, law = len(self.data), self.names[: self._of_law]
+        parts = np.array([rate.parts(values) for rate in self.data])
+        slopes = np.zeros((self._of_law, count, 2))
+        for column, name in enumerate(law):
+            moved = dict(values) | {name: values.get(name, 0.0) + _STEP}
+            own = [i for i, rate in enumerate(self.data) if _touches(name, rate)]
+            slopes[column, own] = (np.array([self.data[i].parts(moved) for i in own]) - parts[own]) / _STEP
+        at = np.array([values.get(name, 0.0) for name in law])
+        speeds = np.array([[float(name in rate.effects) for name in self.names[self._of_law :]] for rate in self.data])
+        observed = np.array([rate.seconds for rate in self.data])
+        return _Around(at, parts, slopes, speeds, observed)
+
+    def _solved(self, train: Sequence[int], around: "_Around", start: Values) -> dict[str, float]:
+        """Return the parameters that fit the data at the places *train* best, robustly.
+
+        Weighted least squares, again and again: each weight is what the loss makes of the residual before.
+        """
+        own, spreads, most = around.of(list(train)), np.array(self.spreads), self._most()
+        values = np.minimum([start.get(name, 0.0) for name in self.names], most)
+        for _ in range(_MOST_STEPS):
+            residuals = np.concatenate([own.errors(values) / NOISE, values / spreads])
+            slopes = np.vstack([own.slopes_of_errors(values) / NOISE, np.diag(1 / spreads)])
+            weighted = slopes.T / np.sqrt(1 + residuals**2)
+            before, values = (
+                values,
+                np.minimum(values + _step(weighted @ slopes, -weighted @ residuals, values >= most), most),
+            )
+            if np.max(np.abs(values - before)) < _SETTLED:
+                break
+        return dict(zip(self.names, values.tolist(), strict=True))
+
+    def _most(self) -> Vector:
+        """Return the highest value of each parameter: efficiencies have one."""
+        most = np.full(len(self.names), np.inf)
+        for column, name in enumerate(KERNEL_PRIORS):
+            if name.endswith("_efficiency"):
+                most[column] = math.log(MOST_EFFICIENT / KERNEL_PRIORS[name][0])
+        return most
+
+
+def _step(curvature: Vector, downhill: Vector, highest: NDArray[np.bool_]) -> Vector:
+    """Return the step to the least of a quadratic form; what is the *highest* that it may be does not rise."""
+    free = ~(highest & (downhill > 0))
+    step = np.zeros(len(downhill))
+    step[free] = np.linalg.solve(curvature[np.ix_(free, free)], downhill[free])
+    return step
+
+
+@dataclass(frozen=True)
+class _Around:
+    """The law of some rates around one point."""
+
+    at: Vector
+    """The law's parameters there: the kernels' first, then each software's time a kernel."""
+    parts: Vector
+    """Of each rate: seconds of compute before any speed, and of the update."""
+    slopes: Vector
+    """Of each parameter and rate: what both change by."""
+    speeds: Vector
+    """1 for each speed that a rate has."""
+    observed: Vector
+
+    def of(self, which: Sequence[int]) -> "_Around":
+        return _Around(self.at, self.parts[which], self.slopes[:, which], self.speeds[which], self.observed[which])
+
+    def near(self, values: Values) -> bool:
+        """Return whether the kernels' parameters are where the law is as it is here."""
+        there = (values[f"kernels {name}"] for name in KERNEL_PRIORS)
+        return all(abs(value - here) < _NEAR for value, here in zip(there, self.at, strict=False))
+
+    def errors(self, values: Vector) -> Vector:
+        """Return ln(predicted / observed) of each rate."""
+        _, _, compute, update = self._times(values)
+        return np.asarray(np.log((compute + update) / self.observed))
+
+    def slopes_of_errors(self, values: Vector) -> Vector:
+        """Return what each rate's error changes by with each parameter."""
+        grown, longer, compute, update = self._times(values)
+        factor, whole = compute / longer, compute + update
+        moved = np.exp(values[len(KERNEL_PRIORS) : len(self.at)] - self.at[len(KERNEL_PRIORS) :])[:, None]
+        by_kernels = compute * grown + self.slopes[: len(KERNEL_PRIORS), :, 1]
+        by_time = moved * (factor * self.slopes[len(KERNEL_PRIORS) :, :, 0] + self.slopes[len(KERNEL_PRIORS) :, :, 1])
+        return np.hstack([(np.vstack([by_kernels, by_time]) / whole).T, -(compute / whole)[:, None] * self.speeds])
+
+    def _times(self, values: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+        """Return how compute grows with the kernels' parameters, compute before them and speeds, and both parts."""
+        count = len(KERNEL_PRIORS)
+        moved = values[: len(self.at)] - self.at
+        before, update = np.where(self.parts > 0, self.parts, 1e-30).T
+        grown = self.slopes[:count, :, 0] / before
+        later = np.expm1(moved[count:])
+        longer = before + later @ self.slopes[count:, :, 0]
+        compute = longer * np.exp(moved[:count] @ grown - self.speeds @ values[len(self.at) :])
+        update = update + moved[:count] @ self.slopes[:count, :, 1] + later @ self.slopes[count:, :, 1]
+        return grown, np.maximum(longer, 1e-30), compute, np.maximum(update, 1e-30)
+
+
+def _touches(name: str, rate: Rate) -> bool:
+    """Return whether parameter *name*, of the law, stands in what *rate* takes."""
+    kind, _, of = name.partition(" ")
+    return kind == "kernels" or rate.scenario.software.name == of

@@ -1,0 +1,225 @@
+"""Compares predictions with what was really observed; what misses is shown as what hits."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lbsim.communication.collective_time import ALONE
+from lbsim.compute.memory import check_fits
+from lbsim.errors import InputError
+from lbsim.measurements.case import CaseFile, Observed, case_files, read_case_file
+from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Scenario
+from lbsim.simulation.metrics import VALUES, Steps
+from lbsim.uncertainty.interval import interval, learnt
+from lbsim.units import Dimension
+
+_LEVEL = 0.9
+
+Key = Literal["role", "system", "class"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One observed number beside the predicted one, both in SI."""
+
+    system: str
+    source: str
+    id: str
+    quantity: str
+    class_: str
+    observed: float
+    predicted: float
+    low: float | None
+    """None where a prediction has no interval: for parts of a step."""
+    high: float | None
+    role: str
+    fitted_on_this_system: bool
+    anchored: bool
+    dimension: Dimension | None
+    """None if the numbers are plain: efficiencies and ratios."""
+    relative: bool
+    """Whether both are ratios to the same quantity in another scenario."""
+    scenario: Scenario
+    """What was predicted; of a ratio, what stands above."""
+    base: Scenario | None
+    """Of a ratio, what stands below."""
+
+    @property
+    def relative_error(self) -> float:
+        """Above zero when the prediction is the larger."""
+        return self.predicted / self.observed - 1.0
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the interval holds the observed number; none if there is no interval."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= self.observed <= self.high
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well predictions did over some results."""
+
+    mean_absolute_relative_error: float
+    max_absolute_relative_error: float
+    interval_coverage: float | None
+    """The share inside their interval, of those that have one."""
+    count: int
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All results of a validation."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Over all results."""
+        return accuracy(self.results)
+
+    def by(self, key: Key) -> dict[str, Accuracy]:
+        """Return the accuracy for each role, system or class."""
+        return {name: accuracy(results) for name, results in self.groups(key).items()}
+
+    def groups(self, key: Key) -> dict[str, list[Result]]:
+        """Return the results for each role, system or class, in alphabetical order."""
+        attribute = "class_" if key == "class" else key
+        grouped: dict[str, list[Result]] = {}
+        for result in self.results:
+            grouped.setdefault(getattr(result, attribute), []).append(result)
+        return dict(sorted(grouped.items()))
+
+
+def accuracy(results: Iterable[Result]) -> Accuracy:
+    """Return how well predictions did over *results*, of which there must be one or more."""
+    results = list(results)
+    errors = [abs(result.relative_error) for result in results]
+    inside = [result.inside for result in results if result.inside is not None]
+    return Accuracy(
+        mean_absolute_relative_error=sum(errors) / len(errors),
+        max_absolute_relative_error=max(errors),
+        interval_coverage=sum(inside) / len(inside) if inside else None,
+        count=len(errors),
+    )
+
+
+def validate(cases: Path = PUBLISHED_CASES, only: str = "", without: frozenset[str] = frozenset()) -> Validation:
+    """Return the results of every case in the folder *cases* that has the text *only* in what names it.
+
+    The classes *without* are left out.
+    """
+    predictions = _Predictions()
+    results: list[Result] = []
+    for file in case_files(cases):
+        content = read_case_file(file)
+        for observed in content.observed:
+            if observed.class_ not in without and only.casefold() in _names(file, content, observed):
+                results.append(_result(file, content, observed, predictions))
+    if not results:
+        raise InputError(f"no case in '{cases}' has '{only}' in its file, system, source, id, quantity or class")
+    return Validation(tuple(results))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A predicted number and its interval, if it has one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass
+class _Predictions:
+    """The steps of one validation, each played once, if it is needed, however many numbers were observed of it.
+
+    Their intervals are as wide as the residuals of the other systems, models and cards ask.
+    """
+
+    made: dict[str, Steps] = field(default_factory=dict)
+
+    def of(self, scenario: Scenario, quantity: str, system: str) -> _Predicted:
+        key = scenario.model_dump_json()
+        if key not in self.made:
+            check_fits(scenario)
+            self.made[key] = Steps(scenario)
+        value = self.made[key].value(quantity)
+        if quantity not in VALUES:
+            return _Predicted(value, None, None)
+        bounds = interval(scenario, {quantity: value}, _LEVEL, without=_own(scenario, system)).ranges[quantity]
+        return _Predicted(value, bounds.low, bounds.high)
+
+
+def _own(scenario: Scenario, system: str) -> frozenset[str]:
+    """Return the groups of residuals that are of *system*, or of the model or card of *scenario* that it measured."""
+    return frozenset({system, scenario.model, scenario.cluster.accelerator.name})
+
+
+def _names(file: Path, content: CaseFile, observed: Observed) -> str:
+    named = (file.name, content.system, content.source, observed.id, observed.quantity, observed.class_)
+    return "\n".join(named).casefold()
+
+
+def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Predictions) -> Result:
+    folders = Folders(beside=file.parent.absolute())
+    try:
+        scenario = ask(content.scenario, observed.set, folders)
+        base: Scenario | None = None
+        predicted = _predicted(scenario, observed, predictions, content.system)
+        if observed.relative_to is not None:
+            base = ask(content.scenario, observed.set | observed.relative_to, folders)
+            predicted = _ratio(predicted, _predicted(base, observed, predictions, content.system))
+    except InputError as error:
+        raise InputError(f"{file}: {observed.id}: {error}") from None
+    return Result(
+        system=content.system,
+        source=content.source,
+        id=observed.id,
+        quantity=observed.quantity,
+        class_=observed.class_,
+        observed=observed.si,
+        predicted=predicted.value,
+        low=predicted.low,
+        high=predicted.high,
+        role=observed.role,
+        fitted_on_this_system=content.fitted_on_this_system,
+        anchored=scenario.anchor is not None,
+        dimension=observed.dimension,
+        relative=base is not None,
+        scenario=scenario,
+        base=base,
+    )
+
+
+def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions, system: str) -> _Predicted:
+    if observed.message is None:
+        return predictions.of(scenario, observed.quantity, system)
+    value = ALONE[observed.quantity](scenario, observed.message)
+    off = learnt("all_reduce", _LEVEL, frozenset({system}))
+    quick, slow = math.exp(off.below), math.exp(off.above)
+    if observed.quantity.endswith("time"):
+        return _Predicted(value, value / quick, value * slow)
+    return _Predicted(value, value / slow, value * quick)
+
+
+def _ratio(above: _Predicted, below: _Predicted) -> _Predicted:
+    """Return the quotient of two predictions, as uncertain as the more uncertain of the two.
+
+    Their errors are neither equal, or the quotient would have none, nor independent: the same hardware
+    and software stand in both. Half correlated, two equal relative errors make a quotient with that same
+    relative error, which is what is taken here.
+    """
+    if below.value == 0:
+        raise InputError("relative_to: the predicted quantity is zero there, so that no ratio can be made")
+    value = above.value / below.value
+    if above.low is None or above.high is None or below.low is None or below.high is None:
+        return _Predicted(value, None, None)
+    low = min(above.low / above.value, below.value / below.high)
+    high = max(above.high / above.value, below.value / below.low)
+    return _Predicted(value, value * low, value * high)

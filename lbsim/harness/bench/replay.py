@@ -1,0 +1,104 @@
+"""A model that waits instead of computing, as long as a trace says, so that many ranks share few cores."""
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lbsim.errors import InputError
+from lbsim.measurements.trace import RankTimeline, Trace, read_trace, timelines_of
+
+
+class Replay(nn.Module):
+    """Takes forward, each gradient and the update from the steps of one recorded rank, step after step, over and over.
+
+    Its gradients have the recorded sizes, and are the rank's number, so that their mean can be checked.
+    """
+
+    def __init__(self, timelines: list[RankTimeline], rank: int = 0) -> None:
+        super().__init__()
+        self.rank = rank
+        self._timelines, self._step, self._start = timelines, -1, 0.0
+        first = timelines[0]
+        self.names = [gradient.name for gradient in reversed(first.gradients)]
+        """In the order of the parameters, as the recorded model had them."""
+        self._weights = nn.ParameterList([nn.Parameter(torch.zeros(g.elements)) for g in reversed(first.gradients)])
+        self._pace = [_Pace.of(timeline) for timeline in timelines]
+
+    @classmethod
+    def read(cls, file: Path, rank: int = 0) -> "Replay":
+        """Return what replays *rank* of the trace in *file*, or, if it has fewer, one of those it has."""
+        return cls.of(read_trace(file), str(file), rank)
+
+    @classmethod
+    def of(cls, trace: Trace, name: str, rank: int = 0) -> "Replay":
+        """Return what replays *rank* of *trace*; InputError if that has no timelines with the time of each gradient."""
+        recorded = sorted({timeline.rank for timeline in trace.timelines})
+        if not recorded:
+            raise InputError(f"{name}: no timelines to replay; take a trace with bench scaling or bench step")
+        timelines = list(timelines_of(trace, recorded[rank % len(recorded)]))
+        sizes = {tuple((g.name, g.elements) for g in timeline.gradients) for timeline in timelines}
+        if len(sizes) != 1 or not timelines[0].gradients or any("forward" not in one.marks for one in timelines):
+            raise InputError(f"{name}: its timelines lack gradients or the mark 'forward', or differ in gradients")
+        return cls(timelines, rank)
+
+    def named(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters by the names that they had in the trace."""
+        return list(zip(self.names, self._weights, strict=True))
+
+    def forward(self) -> Tensor:
+        """Wait as long as forward took, and return what ``backward`` can be called on."""
+        self._step = (self._step + 1) % len(self._pace)
+        _wait_until(time.perf_counter() + self._pace[self._step].forward)
+        carried = torch.zeros((), requires_grad=True)
+        for index, weight in enumerate(self._weights):
+            carried = cast("Tensor", _Layer.apply(carried, weight, self, index))  # type: ignore[no-untyped-call]
+        self._start = time.perf_counter()
+        return carried
+
+    def update(self) -> None:
+        """Wait as long as the optimizer took."""
+        _wait_until(time.perf_counter() + self._pace[self._step].update)
+
+    def until_ready(self, index: int) -> None:
+        """Wait until the gradient of the parameter at *index* is due."""
+        _wait_until(self._start + self._pace[self._step].ready[index])
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, carried: Tensor, weight: Tensor, replay: Replay, index: int) -> Tensor:
+        ctx.replay, ctx.index, ctx.elements = replay, index, weight.numel()
+        return carried.view_as(carried)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        made = torch.full((ctx.elements,), float(ctx.replay.rank))
+        ctx.replay.until_ready(ctx.index)
+        return gradients[0], made, None, None
+
+
+class _Pace:
+    """One recorded step as seconds to wait."""
+
+    def __init__(self, forward: float, ready: list[float], update: float) -> None:
+        self.forward, self.ready, self.update = forward, ready, update
+
+    @classmethod
+    def of(cls, timeline: RankTimeline) -> "_Pace":
+        """Return the waits of *timeline*; a gradient that was never ready comes with the one before it."""
+        marks, latest, ready = timeline.marks, 0.0, []
+        for gradient in timeline.gradients:
+            latest = max(latest, 0.0 if gradient.ready is None else gradient.ready - marks["forward"])
+            ready.append(latest)
+        update = marks["step"] - marks["all_reduce"] if {"step", "all_reduce"} <= marks.keys() else 0.0
+        return cls(marks["forward"], ready[::-1], max(0.0, update))
+
+
+def _wait_until(due: float) -> None:
+    """Sleep: a wait that spins would take the core that another rank waits for."""
+    left = due - time.perf_counter()
+    if left > 0:
+        time.sleep(left)

@@ -1,0 +1,1 @@
+"""Gradient communication during backward."""

@@ -1,0 +1,1 @@
+"""Optimizers of the large-batch record systems."""

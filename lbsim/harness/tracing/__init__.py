@@ -1,0 +1,1 @@
+"""Workload files traced from torch models."""

@@ -1,0 +1,76 @@
+"""Looks into the training: how far each layer moves in a step, and how an activation is distributed.
+
+The first is the figure of You et al.'s slides, the ratio of update to weight norm; the second is Jia et al.'s figure 4,
+pool5 with and without batch norm after it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lbsim.errors import unknown
+from lbsim.harness.optimizers.lars import local_rate
+
+Row = tuple[str, float, float, float, float, float]
+_QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+_LARGEST_SAMPLE = 1_000_000
+
+
+class Layers:
+    """The layers before a step, to be compared with those after it."""
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], trust: float, decay: float) -> None:
+        self._named = [(name, weight) for name, weight in named if weight.grad is not None]
+        self._before = [weight.detach().clone() for _, weight in self._named]
+        self._gradients = torch.stack([weight.grad.norm() for _, weight in self._named if weight.grad is not None])
+        self._trust, self._decay = trust, decay
+
+    def rows(self) -> Iterator[Row]:
+        """Return name, norms of weight, gradient and update, update over weight, and LARS's local rate of each layer.
+
+        Of a weight that was zero there is no ratio, hence nan.
+        """
+        after = [weight.detach() for _, weight in self._named]
+        weights = torch.stack(torch._foreach_norm(self._before))
+        updates = torch.stack(torch._foreach_norm(torch._foreach_sub(after, self._before)))
+        rates = local_rate(weights, self._gradients, self._trust, self._decay)
+        ratios = torch.where(weights > 0, updates / weights, float("nan"))
+        columns = (weights, self._gradients, updates, ratios, rates)
+        for (name, _), *values in zip(self._named, *(column.tolist() for column in columns), strict=True):
+            weight, gradient, update, ratio, rate = values
+            yield name, weight, gradient, update, ratio, rate
+
+
+class Activation:
+    """The output of a layer, as it was when last computed in training."""
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        modules = dict(model.named_modules())
+        if layer not in modules or not layer:
+            raise unknown(layer, "the model's layers", [name for name in modules if name])
+        self._output: Tensor | None = None
+        self.wanted = False
+        modules[layer].register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: object, output: object) -> None:  # noqa: ARG002
+        if self.wanted and isinstance(output, Tensor):
+            self._output = output.detach().clone()  # a ReLU after it may work in place
+
+    def distribution(self) -> list[float]:
+        """Return mean, standard deviation and the quantiles 0, 1, 25, 50, 75, 99 and 100 %."""
+        if self._output is None:
+            raise RuntimeError("nothing was computed while the activation was wanted")
+        return distribution(self._output)
+
+
+def distribution(tensor: Tensor) -> list[float]:
+    """Return mean, standard deviation and quantiles of *tensor*, of evenly spaced elements if it has very many.
+
+    >>> distribution(torch.arange(101.0))[2:]
+    [0.0, 1.0, 25.0, 50.0, 75.0, 99.0, 100.0]
+    """
+    flat = tensor.flatten().float()
+    flat = flat[:: 1 + flat.numel() // _LARGEST_SAMPLE]
+    quantiles = torch.quantile(flat, torch.tensor(_QUANTILES, device=flat.device))
+    return [float(flat.mean()), float(flat.std()), *quantiles.tolist()]

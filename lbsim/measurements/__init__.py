@@ -1,0 +1,1 @@
+"""Measured numbers before any fit: traces, cases, files of other tools."""

@@ -1,0 +1,129 @@
+"""Published or measured cases: a scenario, and what was observed when someone really ran it."""
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.profiles import catalog
+from lbsim.profiles.profile import Table, Text
+from lbsim.simulation.prediction import Breakdown
+from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME, Bytes, Dimension
+
+ALL_REDUCES: dict[str, Dimension] = {"all_reduce_time": TIME, "bus_bandwidth": DATA_RATE}
+"""What can be observed of one all-reduce alone: nothing but the cluster, the library and the algorithm matters."""
+QUANTITIES: dict[str, Dimension | None] = {
+    "throughput": SAMPLE_RATE,
+    "throughput_per_gpu": SAMPLE_RATE,
+    "step_time": TIME,
+    "scaling_efficiency": None,
+    "scaling_efficiency_vs_node": None,
+    "time_to_train": TIME,
+    "communication_time": TIME,
+    **{f"breakdown.{field.name}": TIME for field in fields(Breakdown)},
+    **ALL_REDUCES,
+}
+"""What can be observed, by its key in a prediction's JSON; none is a plain number."""
+
+Changes = dict[str, Any]
+"""What differs from the file's scenario, by name or dotted path; see `lbsim.scenario.request.ask`."""
+
+
+class Observed(Table):
+    """One number that was published or measured, and the scenario it belongs to."""
+
+    id: str = ""
+    """If none, the file's name and the number of the entry in it."""
+    quantity: str
+    value: str | float
+    """Text with a unit; a plain number for an efficiency or a ratio."""
+    relative_uncertainty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Of the figure itself: its rounding, its spread, how well a plot can be read."""
+    locator: str = ""
+    """Table, figure or page of the source."""
+    role: Literal["validate", "calibrate"] = "validate"
+    """Whether a fit may use it."""
+    class_: Annotated[str, Field(alias="class")] = ""
+    """What the figure says something about, by which errors are averaged; if none, the quantity."""
+    message: Bytes | None = None
+    """Of the all-reduce, for a quantity of `ALL_REDUCES`."""
+    set: Changes = Field(default_factory=dict)
+    relative_to: Changes | None = None
+    """If there are any, *value* is the quantity divided by the same quantity with these further changes."""
+    note: str = ""
+    unfitted: Changes = Field(default_factory=dict)
+    """As of its file, on top of that."""
+
+    @model_validator(mode="after")
+    def _is_positive(self) -> Self:
+        if not 0 < self.si < math.inf:
+            raise ValueError(f"value: {self.value!r} must be more than zero and finite")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_message(self) -> Self:
+        if (self.message is None) == (self.quantity in ALL_REDUCES):
+            raise ValueError(f"message: the size of an all-reduce, which {' and '.join(ALL_REDUCES)} need and no other")
+        return self
+
+    @property
+    def dimension(self) -> Dimension | None:
+        """Of the value; none if it is a plain number."""
+        if self.quantity not in QUANTITIES:
+            raise unknown(self.quantity, "quantity", QUANTITIES)
+        return None if self.relative_to is not None else QUANTITIES[self.quantity]
+
+    @property
+    def si(self) -> float:
+        """The value in SI."""
+        dimension = self.dimension
+        if dimension is None:
+            if isinstance(self.value, str):
+                raise InputError(f"value: '{self.value}' is no plain number, which this quantity is; write e.g. 0.9")
+            return self.value
+        if not isinstance(self.value, str):
+            raise InputError(f"value: {self.value} has no unit; write it as e.g. '{dimension.example}'")
+        try:
+            return dimension.parse(self.value)
+        except ValueError as error:
+            raise InputError(f"value: {error}") from None
+
+
+class CaseFile(Table):
+    """One file of cases: a system as a source describes it, and what was observed of it."""
+
+    source: Text
+    system: Text
+    """Cases of one system are left out together in cross-validation."""
+    assumed: tuple[str, ...] = ()
+    """What the source does not say and the scenario had to."""
+    fitted_on_this_system: bool = False
+    """Whether numbers in the profiles that the scenario uses were fitted to this system."""
+    unfitted: Changes = Field(default_factory=dict)
+    """What these numbers would be without it, from elsewhere: where a fit that leaves observations out starts."""
+    scenario: dict[str, Any]
+    observed: Annotated[tuple[Observed, ...], Field(min_length=1)]
+
+
+def read_case_file(file: Path) -> CaseFile:
+    """Return the cases in *file*, or raise InputError that names the file and the field."""
+    try:
+        content = CaseFile.model_validate(catalog.read_toml(file))
+    except ValidationError as error:
+        raise in_one_line(error, str(file)) from None
+    named = (
+        one.model_copy(update={"id": one.id or f"{file.stem}.{number}", "class_": one.class_ or one.quantity})
+        for number, one in enumerate(content.observed, start=1)
+    )
+    return content.model_copy(update={"observed": tuple(named)})
+
+
+def case_files(place: Path) -> list[Path]:
+    """Return the TOML files in the folder *place*, or *place* itself if it is a file."""
+    files = [place] if place.is_file() else sorted(place.rglob("*.toml"))
+    if not files:
+        raise InputError(f"no case files in '{place}'; a case is a .toml file, as in {catalog.PUBLISHED_CASES}")
+    return files

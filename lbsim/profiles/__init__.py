@@ -1,0 +1,1 @@
+"""Profiles: TOML files found by name."""

@@ -1,0 +1,134 @@
+"""Throughput and scaling efficiency against GPUs, with the interval and what was published."""
+
+from collections.abc import Iterator
+
+from matplotlib.axes import Axes
+
+from lbsim.evaluation.validate import Result
+from lbsim.report.picture import MARKERS, Number, Picture, colour, count_gpus, interval, plain_numbers, sheet, short
+from lbsim.report.subject import Run, Subject
+from lbsim.units import SAMPLE_RATE
+
+TITLE = "Throughput and scaling efficiency"
+PLACE = 1
+_NODE = "efficiency against one node"
+
+
+def draw(subject: Subject) -> Picture:
+    """Draw a line a run, dotted where every GPU would be as quick as one alone."""
+    figure, (left, right) = sheet(9.0, 4.6 + 0.15 * len(subject.runs), columns=2)
+    numbers: list[Number] = []
+    for number, run in enumerate(subject.runs):
+        published = [*_published(subject, run)]
+        predicted = [*_predicted(run, with_node=any(one.series.endswith(_NODE) for one in published))]
+        _draw(left, right, predicted, published, number)
+        numbers += predicted + published
+    gpus = [int(number.x) for number in numbers]
+    for axes in (left, right):
+        count_gpus(axes, gpus)
+    left.set(yscale="log", ylabel="throughput, samples/s", title="Throughput")
+    plain_numbers(left)
+    right.set(ylim=(0, 105), ylabel="scaling efficiency, %", title="Scaling efficiency")
+    told = {
+        label: handle for axes in (left, right) for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(told.values(), told, loc="outside lower center", ncols=2)
+    return Picture(figure, tuple(numbers), "GPUs", " ".join(_says(subject, numbers)), _NOTE)
+
+
+_NOTE = (
+    "Lines: predicted, with the 90 % interval as a band. Dotted: as quick as one GPU alone, times the GPUs. "
+    "Open points: published; a throughput that was printed as a time of training is samples over time."
+)
+
+
+def _predicted(run: Run, *, with_node: bool) -> Iterator[Number]:
+    for gpus, one in run.scales.items():
+        rate, share = (one.interval.ranges[name] for name in ("throughput", "scaling_efficiency"))
+        yield Number(f"{run.label}: throughput", gpus, one.throughput, "samples/s", rate.low, rate.high)
+        yield Number(
+            f"{run.label}: efficiency", gpus, 100 * one.scaling_efficiency, "%", 100 * share.low, 100 * share.high
+        )
+        if with_node and gpus >= one.scenario.cluster.gpus_per_node:
+            share = one.interval.ranges["scaling_efficiency_vs_node"]
+            value = 100 * one.scaling_efficiency_vs_node
+            yield Number(f"{run.label}: {_NODE}", gpus, value, "%", 100 * share.low, 100 * share.high)
+
+
+def _published(subject: Subject, run: Run) -> Iterator[Number]:
+    for result in subject.published_of(run):
+        gpus, rate = result.scenario.plan.gpus, _rate(result)
+        if rate is not None:
+            yield Number(f"{run.label}: published ({result.system}), throughput", gpus, rate, "samples/s")
+        share = _share(result)
+        if share is not None:
+            against = _NODE if "node" in result.quantity or result.relative else "efficiency"
+            yield Number(f"{run.label}: published ({result.system}), {against}", gpus, 100 * share, "%")
+
+
+def _rate(result: Result) -> float | None:
+    """Return the published samples a second, if the number means any."""
+    plan, workload = result.scenario.plan, result.scenario.workload
+    if result.relative:
+        return None
+    if result.quantity == "time_to_train" and not (plan.validate_each_epoch or plan.startup):
+        return plan.epochs * workload.samples / result.observed
+    if result.quantity == "step_time":
+        return plan.batch / result.observed
+    if result.dimension is SAMPLE_RATE:
+        return result.observed * (plan.gpus if result.quantity == "throughput_per_gpu" else 1)
+    return None
+
+
+def _share(result: Result) -> float | None:
+    """Return the published efficiency; a step's length over that on one node is its inverse."""
+    if result.quantity.startswith("scaling_efficiency") and not result.relative:
+        return result.observed
+    base = result.base
+    if result.quantity == "step_time" and base is not None and base.plan.gpus == base.cluster.gpus_per_node:
+        return 1 / result.observed
+    return None
+
+
+def _draw(left: Axes, right: Axes, predicted: list[Number], published: list[Number], number: int) -> None:
+    label = predicted[0].series.rpartition(":")[0]
+    for axes, ending, line in ((left, "throughput", "-"), (right, "efficiency", "-"), (right, _NODE, "--")):
+        own = [one for one in predicted if one.series.endswith(f": {ending}")]
+        if not own:
+            continue
+        gpus = [float(one.x) for one in own]
+        told = label + (" against one node" if ending == _NODE else "")
+        axes.plot(gpus, [one.y for one in own], line, color=colour(number), marker=MARKERS[number], ms=3, label=told)
+        axes.fill_between(
+            gpus, [one.low or 0 for one in own], [one.high or 0 for one in own], color=colour(number), alpha=0.13, lw=0
+        )
+        shown = [one for one in published if one.series.endswith(f", {ending}")]
+        axes.plot(
+            [float(one.x) for one in shown],
+            [one.y for one in shown],
+            "o" if ending != _NODE else "s",
+            ms=9,
+            mfc="none",
+            mec=colour(number),
+            mew=1.8,
+            label=f"published, {told}" if shown else None,
+        )
+    first = next(one for one in predicted if one.series.endswith(": throughput"))
+    most = max(float(one.x) for one in predicted)
+    left.plot([1, most], [first.y / float(first.x), first.y / float(first.x) * most], ":", color=colour(number), lw=1)
+
+
+def _says(subject: Subject, numbers: list[Number]) -> Iterator[str]:
+    for run in subject.runs:
+        gpus = run.scenario.plan.gpus
+        own = {
+            n.series.rpartition(": ")[2]: n for n in numbers if n.series.startswith(f"{run.label}: ") and n.x == gpus
+        }
+        rate, share = own["throughput"], own["efficiency"]
+        yield (
+            f"{run.label}: predicted {short(run.at(1).throughput)} samples/s on one GPU and {short(rate.y)} on {gpus:,}"
+            f"{interval(rate)}, an efficiency of {share.y:.1f} %."
+        )
+    for one in numbers:
+        if "published" in one.series:
+            yield f"{one.series}: {short(one.y)} {one.unit} on {one.x:,} GPUs."

@@ -1,0 +1,87 @@
+"""Time to train by system, predicted beside published: tables 4 and 5 of Jia et al., and later ones of their models."""
+
+from matplotlib.axes import Axes
+
+from lbsim.evaluation.validate import Result
+from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, plain_numbers, sheet, short
+from lbsim.report.subject import Subject
+
+TITLE = "Time to train by system"
+PLACE = 4
+_TABLES = {"AlexNet": "alexnet", "ResNet-50": "resnet50"}
+_WHOLE = 10
+"""Epochs from which a row is of a whole training."""
+_MINUTE = 60.0
+
+
+def draw(subject: Subject) -> Picture:
+    """Draw a line a system, from what was published to what is predicted."""
+    rows = [one for one in subject.published.results if one.quantity == "time_to_train" and not one.relative]
+    tables = {name: _rows(rows, model) for name, model in _TABLES.items()}
+    tables = {name: found for name, found in tables.items() if found}
+    if not tables:
+        raise NothingToDraw("no published time of training")
+    heights = [len(found) for found in tables.values()]
+    figure, panels = sheet(
+        9.0, 0.27 * sum(heights) + 1.6, len(tables), sharex=True, gridspec_kw={"height_ratios": heights}
+    )
+    for (name, found), axes in zip(tables.items(), panels, strict=True):
+        _draw(axes, name, found)
+    panels[-1].set_xlabel("time to train, min")
+    handles, labels = panels[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    numbers = [number for found in tables.values() for row in found for number in _numbers(row)]
+    every = [row for found in tables.values() for row in found]
+    return Picture(figure, tuple(numbers), "system", " ".join(map(_says, every)), _NOTE)
+
+
+_NOTE = "Anchored: with one throughput that the same source measured at a smaller scale. Bars: the 90 % interval."
+
+
+def _rows(rows: list[Result], model: str) -> list[Result]:
+    found = [one for one in rows if one.scenario.model.startswith(model) and one.scenario.plan.epochs >= _WHOLE]
+    return sorted(found, key=lambda one: (-one.observed, one.system, one.scenario.plan.gpus, one.anchored))
+
+
+def _name(row: Result) -> str:
+    plan, cluster = row.scenario.plan, row.scenario.cluster
+    told = f"{row.system}: {plan.gpus:,} {cluster.accelerator.name}, batch {plan.batch:,}, {plan.epochs:g} epochs"
+    return told + (", anchored" if row.anchored else "")
+
+
+def _draw(axes: Axes, title: str, rows: list[Result]) -> None:
+    for anchored, colour, marker in ((False, OKABE_ITO[0], "o"), (True, OKABE_ITO[1], "s")):
+        own = [(-place, row) for place, row in enumerate(rows) if row.anchored is anchored]
+        for place, row in own:
+            low, high = row.low or row.predicted, row.high or row.predicted
+            axes.plot([low / _MINUTE, high / _MINUTE], [place, place], "-", color=colour, lw=4, alpha=0.3)
+        axes.plot(
+            [row.predicted / _MINUTE for _, row in own],
+            [place for place, _ in own],
+            marker,
+            color=colour,
+            ms=6,
+            label="predicted, anchored" if anchored else "predicted",
+        )
+    places = [-place for place in range(len(rows))]
+    axes.plot([row.observed / _MINUTE for row in rows], places, "kd", ms=7, mfc="none", mew=1.4, label="published")
+    axes.set(xscale="log", yticks=places, yticklabels=[_name(row) for row in rows], title=title)
+    axes.set_ylim(0.6 - len(rows), 0.6)
+    axes.tick_params(axis="y", labelsize=8)
+    plain_numbers(axes, "x")
+
+
+def _numbers(row: Result) -> list[Number]:
+    low, high = (None if end is None else end / _MINUTE for end in (row.low, row.high))
+    kind = row.scenario.model
+    return [
+        Number(f"{kind}: published", _name(row), row.observed / _MINUTE, "min"),
+        Number(f"{kind}: predicted", _name(row), row.predicted / _MINUTE, "min", low, high),
+    ]
+
+
+def _says(row: Result) -> str:
+    return (
+        f"{row.scenario.model}, {_name(row)}: published {short(row.observed / _MINUTE)} min, predicted "
+        f"{short(row.predicted / _MINUTE)} min ({row.relative_error:+.0%})."
+    )

@@ -1,0 +1,56 @@
+"""A plan for a target accuracy as a figure. matplotlib is imported here alone, when a figure is asked for."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+from lbsim.accuracy.search import Choices
+from lbsim.errors import InputError
+
+mpl.use("Agg")
+from matplotlib import pyplot
+
+_HOUR = 3600.0
+
+
+def draw(choices: Choices, file: Path) -> None:
+    """Draw time to the target, and throughput beside goodput, against GPUs."""
+    if file.suffix.lstrip(".") not in {"png", "svg", "pdf"}:
+        raise InputError(f"--figure {file}: write a name that ends in .png, .svg or .pdf")
+    rows = choices.choices
+    gpus = [row.gpus for row in rows]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    middle = [row.run.time.value / _HOUR for row in rows]
+    below = [(row.run.time.value - row.run.time.low) / _HOUR for row in rows]
+    above = [(row.run.time.high - row.run.time.value) / _HOUR for row in rows]
+    left.errorbar(gpus, middle, yerr=[below, above], marker="o", capsize=3, color="#0072B2", label="90 % of runs")
+    front = [row for row in rows if row.on_front]
+    left.plot(
+        [row.gpus for row in front],
+        [row.run.time.value / _HOUR for row in front],
+        "o",
+        mfc="none",
+        ms=11,
+        color="#D55E00",
+        label="on the time-cost front",
+    )
+    left.set_ylabel("time to target (h)")
+    right.plot(gpus, [row.prediction.throughput for row in rows], "s--", color="#56B4E9", label="throughput")
+    right.plot(gpus, [row.goodput for row in rows], "o-", color="#0072B2", label="goodput")
+    right.set_ylabel("samples/s")
+    for axis in (left, right):
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xticks(gpus, [str(count) for count in gpus], rotation=45)
+        axis.minorticks_off()
+        axis.set_xlabel("GPUs")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    scenario = choices.chosen.prediction.scenario
+    sure = "" if choices.wish.confidence is None else f" in {choices.wish.confidence:.0%} of runs"
+    figure.suptitle(f"{Path(scenario.model).name} to {choices.wish.target:g} % top-1{sure} on {scenario.cluster.name}")
+    try:
+        figure.savefig(file, dpi=130)
+    except OSError as error:
+        raise InputError(f"--figure {file}: {error.strerror}") from None
+    pyplot.close(figure)

@@ -1,0 +1,54 @@
+"""The three documents that lbsim began with, each as a report: their systems, with every plan that they publish."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lbsim.measurements.case import read_case_file
+from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
+from lbsim.report.subject import Subject, labelled
+from lbsim.report.writer import Report
+from lbsim.scenario.request import ask
+from lbsim.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A document and the file of its cases."""
+
+    name: str
+    title: str
+    cases: Path
+    figures: tuple[str, ...] = (
+        "scaling",
+        "step_time",
+        "timeline",
+        "all_reduce",
+        "fusion_threshold",
+        "trade_off",
+    )
+    """All but those that are the same for every document; none means all."""
+
+
+SEEDS = (
+    Seed("you2017", "Large-batch training with LARS: You et al., 2017", PUBLISHED_CASES / "you2017_lars_slides.toml"),
+    Seed("akiba2017", "ResNet-50 in 15 minutes: Akiba et al., 2017", PUBLISHED_CASES / "akiba2017.toml"),
+    Seed("jia2018", "ImageNet in four minutes: Jia et al., 2018", PUBLISHED_CASES / "jia2018.toml", ()),
+)
+
+
+def seed_report(seed: Seed, command: str) -> Report:
+    """Return the report of *seed*: a run for each model and batch that it trains on several GPUs."""
+    return Report(seed.title, Subject(labelled(_scenarios(seed.cases))), command, seed.figures)
+
+
+def _scenarios(cases: Path) -> list[Scenario]:
+    """Return the scenarios of *cases* that are not anchored, on several GPUs; of one model and batch the largest."""
+    content = read_case_file(cases)
+    every = [ask(content.scenario, one.set, Folders(beside=cases.parent)) for one in content.observed]
+    largest: dict[tuple[str, int, str], Scenario] = {}
+    for scenario in every:
+        plan = scenario.plan
+        key = (scenario.model, plan.batch_per_gpu, plan.precision)
+        if scenario.anchor is None and plan.gpus > 1 and (key not in largest or plan.gpus > largest[key].plan.gpus):
+            largest[key] = scenario
+    return list(largest.values())

@@ -1,0 +1,1 @@
+"""The scenario: cluster, model, software and plan."""

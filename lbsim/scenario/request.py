@@ -1,0 +1,67 @@
+"""What is asked: a scenario, from the tables of a file and from changes by name or dotted path."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lbsim.errors import InputError
+from lbsim.profiles.catalog import SHIPPED, Folders
+from lbsim.scenario.scenario import Scenario, override
+
+_NAMED = frozenset({"cluster", "model", "software", "anchor"})
+"""What is replaced as a whole, before defaults of the software are filled in."""
+
+
+def read_tables(file: Path) -> dict[str, Any]:
+    """Return the scenario in *file*: TOML with ``[scenario]``, or the JSON that a prediction was printed as."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"no scenario file '{file}'") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file}: nested too deep") from None
+    scenario = content.get("scenario")
+    if not isinstance(scenario, dict):
+        raise InputError(f"{file}: no [scenario]; write e.g. [scenario] and under it [scenario.plan] with gpus = 1024")
+    if not isinstance(scenario.get("plan", {}), dict):
+        raise InputError(f"{file}: scenario.plan is no table; write [scenario.plan] and under it gpus = 1024")
+    return scenario
+
+
+def ask(tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders = SHIPPED) -> Scenario:
+    """Return the scenario of *tables* with *changes*.
+
+    ``cluster``, ``model``, ``software`` and ``anchor`` replace what the tables say; a dotted path changes one
+    thing in what that gives.
+
+    >>> ask({"plan": {"gpus": 8}}, {"software": "chainer-2017", "cluster.nics": 2}).cluster.nics
+    2
+    """
+    named, below = in_order(changes)
+    return override(Scenario.read(dict(tables) | named, folders), below, folders)
+
+
+def in_order(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of *changes* replaces a whole, and then what changes one thing, in the order to change it in."""
+    named = {name: value for name, value in changes.items() if name in _NAMED}
+    if isinstance(named.get("anchor"), str):
+        named["anchor"] = {"throughput": named["anchor"]}
+    paths = [path for path in changes if path not in _NAMED]
+    # last, because `split` is refused until plan.fusion_split stands
+    paths.sort(key=lambda path: path == "plan.fusion")
+    return named, {path: changes[path] for path in paths}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was written, before it is a scenario: the tables of a file, and changes to them."""
+
+    tables: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    folders: Folders = SHIPPED

@@ -1,0 +1,72 @@
+"""A timeline in the trace event format, which Perfetto and chrome://tracing open.
+
+"Trace Event Format", Google, 2016: complete events (``ph`` X) with start and duration in microseconds, and metadata
+events (``ph`` M) that name processes and threads.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lbsim.simulation.timeline import Span, Timeline
+
+_MICROSECONDS = 1e6  # a second
+_STREAMS = ("compute", "communication", "library", "links")
+_ROUNDING = 1e-12
+"""Seconds by which a span may begin before the one before it ends."""
+
+
+def of_timeline(timeline: Timeline, name: str) -> dict[str, Any]:
+    """Return the trace of *timeline*, a process called *name*: a thread a stream, more where spans of one overlap."""
+    return of_timelines({name: timeline})
+
+
+def of_timelines(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+    """Return the trace of *timelines*, a process each by its name, all from the same moment on."""
+    events = [
+        event
+        for process, (name, timeline) in enumerate(timelines.items(), start=1)
+        for event in _events(timeline, name, process)
+    ]
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+def _events(timeline: Timeline, name: str, process: int) -> Iterator[dict[str, Any]]:
+    yield _metadata("process_name", process, 0, name=name)
+    yield _metadata("process_sort_index", process, 0, sort_index=process)
+    others = sorted({span.stream for span in timeline.spans} - set(_STREAMS))
+    thread = 0
+    for stream in (*_STREAMS, *others):
+        for number, lane in enumerate(lanes(span for span in timeline.spans if span.stream == stream), start=1):
+            thread += 1
+            yield _metadata("thread_name", process, thread, name=stream if number == 1 else f"{stream} {number}")
+            yield _metadata("thread_sort_index", process, thread, sort_index=thread)
+            yield from (_complete(span, process, thread) for span in lane)
+
+
+def lanes(spans: Iterable[Span]) -> list[list[Span]]:
+    """Share *spans* out so that none overlaps in a lane, as a viewer wants it."""
+    lanes: list[list[Span]] = []
+    for span in sorted(spans, key=lambda span: (span.start, span.end)):
+        free = (lane for lane in lanes if lane[-1].end <= span.start + _ROUNDING)
+        lane = next(free, None)
+        if lane is None:
+            lanes.append(lane := [])
+        lane.append(span)
+    return lanes
+
+
+def _metadata(kind: str, process: int, thread: int, **told: object) -> dict[str, Any]:
+    return {"name": kind, "ph": "M", "pid": process, "tid": thread, "args": told}
+
+
+def _complete(span: Span, process: int, thread: int) -> dict[str, Any]:
+    start, duration = span.start * _MICROSECONDS, span.duration * _MICROSECONDS
+    return {
+        "name": span.name,
+        "cat": span.stream,
+        "ph": "X",
+        "ts": start,
+        "dur": duration,
+        "pid": process,
+        "tid": thread,
+    }

@@ -1,0 +1,88 @@
+"""The quantities of a scenario, each made of the steps that it needs, each of which is played once."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from lbsim.compute.roofline import ComputeTimes, compute_times
+from lbsim.scenario.scenario import Scenario
+from lbsim.simulation.anchor import anchored
+from lbsim.simulation.prediction import Breakdown, breakdown, training_time
+from lbsim.simulation.step_builder import Played, play
+
+
+class Steps:
+    """A step of *scenario* on all its GPUs, on those of a node among them, and on one, as far as they are asked for."""
+
+    def __init__(self, scenario: Scenario, like: "Steps | None" = None) -> None:
+        """*like* are those of a scenario in which a step on one GPU is the same, where there are such."""
+        self.scenario = scenario
+        self.like = like
+
+    @cached_property
+    def rated(self) -> ComputeTimes:
+        """What one GPU computes in, without an anchor."""
+        return self.like.rated if self.like else compute_times(self.scenario)
+
+    @cached_property
+    def compute_scale(self) -> float:
+        """By which an anchor lengthened compute; 1 without one."""
+        anchor = self.scenario.anchor
+        if self.like and (anchor is None or anchor.gpus == 1):
+            return self.like.compute_scale
+        return anchored(self.scenario, self.rated)
+
+    @cached_property
+    def times(self) -> ComputeTimes:
+        """What one GPU computes."""
+        return self.rated.scaled(self.compute_scale)
+
+    @cached_property
+    def run(self) -> Played:
+        """The step on all GPUs."""
+        return play(self.scenario, self.times, self.scenario.plan.gpus)
+
+    @cached_property
+    def node(self) -> Played:
+        """The step on one node's GPUs."""
+        gpus, node = self.scenario.plan.gpus, self.scenario.cluster.gpus_per_node
+        return self.run if gpus <= node else play(self.scenario, self.times, node)
+
+    @cached_property
+    def alone(self) -> Played:
+        """The step on one GPU."""
+        if self.scenario.plan.gpus == 1:
+            return self.run
+        if self.like and self.like.scenario.plan.gpus > 1:  # or it may have slow parts, and this is of healthy ones
+            return self.like.alone
+        return play(self.scenario, self.times, 1)
+
+    @property
+    def breakdown(self) -> Breakdown:
+        """Where the seconds of the step go."""
+        return breakdown(self.times, self.run.timeline, self.run.stretch, self.times.update)
+
+    def value(self, quantity: str) -> float:
+        """Return *quantity*, a key of `VALUES`, ``communication_time`` or a part of the breakdown, in SI."""
+        if quantity in VALUES:
+            return VALUES[quantity](self)
+        if quantity == "communication_time":
+            return self.run.timeline.busy("communication")
+        part: float = getattr(self.breakdown, quantity.removeprefix("breakdown."))
+        return part
+
+
+def _step_time(steps: Steps) -> float:
+    return steps.run.timeline.step_time
+
+
+VALUES: dict[str, Callable[[Steps], float]] = {
+    "throughput": lambda steps: steps.scenario.plan.batch / _step_time(steps),
+    "throughput_per_gpu": lambda steps: steps.scenario.plan.batch_per_gpu / _step_time(steps),
+    "step_time": _step_time,
+    "scaling_efficiency": lambda steps: steps.alone.timeline.step_time / _step_time(steps),
+    "scaling_efficiency_vs_node": lambda steps: steps.node.timeline.step_time / _step_time(steps),
+    "time_to_train": lambda steps: training_time(
+        steps.scenario.plan, steps.scenario.workload, _step_time(steps), steps.times.forward
+    ),
+}
+"""What has an interval."""

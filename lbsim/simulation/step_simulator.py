@@ -1,0 +1,195 @@
+"""The simpy model of a step: a compute stream, communication streams, and links as resources.
+
+Backward makes gradients ready; each fusion buffer becomes a process that waits for a communication stream, copies
+the gradients in, runs the collective's phases, which share the links they cross fairly, and copies them out. The
+update waits for all of them. A loader prepares the next step's input meanwhile. Steps are played until one repeats
+the one before it: that is the steady state, in which what was prepared ahead no longer flatters.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import simpy
+
+from lbsim.communication.collective import Collective, Fabric, LinkName, Phase
+from lbsim.communication.fusion import FusionBuffer
+from lbsim.compute.roofline import ComputeTimes
+from lbsim.simulation.timeline import Span, Timeline
+
+_MOST_STEPS = 50
+_SAME = 1e-9
+"""Relative difference below which two steps take equally long."""
+
+Process = Generator[simpy.Event, Any, None]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A fusion buffer and the collective that carries it."""
+
+    buffer: FusionBuffer
+    collective: Collective
+    fabric: Fabric
+    """As the protocol that carries it uses it."""
+    copy_time: float = 0.0
+    """Seconds to copy the gradients into the buffer and out of it, half before and half after."""
+
+    @property
+    def message(self) -> float:
+        """Bytes."""
+        return self.buffer.message
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the gradients in the buffer."""
+        return self.buffer.tensors
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm that carries it."""
+        return self.collective.algorithm
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that happens in one step of training."""
+
+    times: ComputeTimes
+    transfers: tuple[Transfer, ...] = ()
+    overlap: bool = True
+    overlap_slowdown: float = 0.0
+    """Share by which compute takes longer while a collective is under way."""
+    overhead: float = 0.0
+    """Seconds a step that nothing hides."""
+    input_time: float = 0.0
+    """Seconds to prepare one step's input, which overlaps with the step before."""
+
+
+def simulate(step: Step, streams: int = 1) -> Timeline:
+    """Play steps until one takes as long as the one before it, and return that one.
+
+    *streams* collectives may be under way at once; their phases share the links that they cross fairly.
+    """
+    machine = _Machine(step, streams)
+    machine.environment.process(machine.load())
+    machine.environment.run(machine.environment.process(machine.train()))
+    start, end = machine.boundaries[-2:]
+    spans = (
+        Span(span.stream, span.name, span.start - start, span.end - start)
+        for span in machine.spans
+        if span.start >= start
+    )
+    return Timeline(tuple(spans), end - start)
+
+
+class _Machine:
+    def __init__(self, step: Step, streams: int) -> None:
+        self.step = step
+        self.environment = simpy.Environment()
+        self.streams = simpy.Resource(self.environment, streams)
+        self.users: Counter[LinkName] = Counter()
+        self.crowding = self.environment.event()
+        self.inputs = simpy.Store(self.environment, capacity=1)
+        self.communicating = 0
+        self.change = self.environment.event()
+        self.spans: list[Span] = []
+        self.boundaries = [0.0]
+
+    def train(self) -> Process:
+        """Run one step after another until they repeat."""
+        times, ends = self.step.times, self.boundaries
+        while len(ends) <= _MOST_STEPS:
+            yield self.inputs.get()
+            yield from self._compute("input", times.input_overhead)
+            yield from self._compute("forward", times.forward)
+            sent = yield from self._backward()
+            yield from sent
+            yield from self._wait("compute", "update", times.update + self.step.overhead)
+            ends.append(self.environment.now)
+            if len(ends) > 2 and abs(ends[-1] - 2 * ends[-2] + ends[-3]) <= _SAME * (ends[-1] - ends[-2]):
+                return
+
+    def load(self) -> Process:
+        """Prepare each step's input, at most one ahead."""
+        while True:
+            yield self.environment.timeout(self.step.input_time)
+            yield self.inputs.put(None)
+
+    def _backward(self) -> Generator[simpy.Event, Any, list[simpy.Process]]:
+        sent = []
+        done = 0.0
+        for transfer in self.step.transfers:
+            if self.step.overlap:
+                yield from self._compute("backward", transfer.buffer.ready - done)
+                done = transfer.buffer.ready
+                sent.append(self.environment.process(self._send(transfer)))
+        yield from self._compute("backward", self.step.times.backward - done)
+        if not self.step.overlap:
+            sent = [self.environment.process(self._send(transfer)) for transfer in self.step.transfers]
+        return sent
+
+    def _compute(self, name: str, seconds: float) -> Process:
+        """Compute for *seconds*, longer while a collective is under way."""
+        if seconds <= 0:
+            return
+        start = self.environment.now
+        if not (self.step.overlap_slowdown and self.step.transfers):
+            yield self.environment.timeout(seconds)
+        while self.step.overlap_slowdown and self.step.transfers and seconds > 0:
+            pace = 1 + (self.step.overlap_slowdown if self.communicating else 0.0)
+            began, end = self.environment.now, self.environment.timeout(seconds * pace)
+            yield end | self.change
+            seconds = 0.0 if end.processed else seconds - (self.environment.now - began) / pace
+        self.spans.append(Span("compute", name, start, self.environment.now))
+
+    def _send(self, transfer: Transfer) -> Process:
+        if transfer.buffer.delay:
+            yield self.environment.timeout(transfer.buffer.delay)
+        with self.streams.request() as stream:
+            yield stream
+            start = self.environment.now
+            self._communicating(+1)
+            collective, library = transfer.collective, transfer.fabric.library
+            yield from self._wait(
+                "library", "pack and start", transfer.copy_time / 2 + library.per_collective * bool(collective.phases)
+            )
+            for phase in collective.phases:
+                yield from self._share(phase, transfer.fabric.phase_time(phase))
+            yield from self._wait("library", "unpack", transfer.copy_time / 2)
+            self._communicating(-1)
+            name = f"{transfer.algorithm}, {len(transfer.tensors)} tensors"
+            self.spans.append(Span("communication", name, start, self.environment.now))
+
+    def _share(self, phase: Phase, seconds: float) -> Process:
+        """Run a phase that takes *seconds* alone, and as many times longer as phases share its busiest link."""
+        if self.streams.capacity == 1:
+            yield from self._wait("links", phase.name, seconds)
+            return
+        start = self.environment.now
+        self._crowd(phase.links, +1)
+        while seconds > 0:
+            crowd = max(self.users[link] for link in phase.links)
+            began, end = self.environment.now, self.environment.timeout(seconds * crowd)
+            yield end | self.crowding
+            seconds = 0.0 if end.processed else max(0.0, seconds - (self.environment.now - began) / crowd)
+        self._crowd(phase.links, -1)
+        self.spans.append(Span("links", phase.name, start, self.environment.now))
+
+    def _crowd(self, links: Iterable[LinkName], change: int) -> None:
+        for link in links:
+            self.users[link] += change
+        self.crowding.succeed()
+        self.crowding = self.environment.event()
+
+    def _wait(self, stream: str, name: str, seconds: float) -> Process:
+        if seconds > 0:
+            start = self.environment.now
+            yield self.environment.timeout(seconds)
+            self.spans.append(Span(stream, name, start, self.environment.now))
+
+    def _communicating(self, change: int) -> None:
+        self.communicating += change
+        self.change.succeed()
+        self.change = self.environment.event()

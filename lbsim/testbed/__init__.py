@@ -1,0 +1,1 @@
+"""A testbed of network namespaces on one machine."""

@@ -1,0 +1,67 @@
+"""What the seeds chose, beside what `lbsim plan` chooses for them: reports/time_to_accuracy/seeds.csv is held to it."""
+
+import csv
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from lbsim.accuracy.search import Wish, recipes_for, time_to_accuracy
+
+FOLDER = Path(__file__).parents[2] / "reports" / "time_to_accuracy"
+_spec = importlib.util.spec_from_file_location("seeds_choices", FOLDER / "seeds.py")
+assert _spec is not None
+assert _spec.loader is not None
+script = importlib.util.module_from_spec(_spec)
+sys.modules["seeds_choices"] = script  # where dataclasses look for their module
+_spec.loader.exec_module(script)
+
+NAMED = {seed.name: seed for seed in script.SEEDS}
+EVERY_SEED = pytest.mark.parametrize("name", NAMED)
+
+
+@lru_cache
+def compared(name):
+    return script.compare(NAMED[name])
+
+
+@EVERY_SEED
+def test_its_batch_and_gpus_are_on_the_front_or_within_a_tenth_of_it(name):
+    assert 1 <= compared(name).over_front <= 1.1  # the issue's target
+
+
+@EVERY_SEED
+def test_its_batch_needs_the_epochs_that_it_had(name):
+    row = compared(name)
+    if NAMED[name].target in {script.ALEXNET, script.ALEXNET_BN}:
+        assert row.epochs_at_batch < row.epochs  # the target is below what they reached
+    else:
+        assert row.epochs_at_batch == pytest.approx(row.epochs, rel=0.12)  # Goyal's 8,192: the law is 0.14 points low
+
+
+@EVERY_SEED
+def test_the_committed_table_is_what_the_script_says(name):
+    with (FOLDER / "seeds.csv").open(encoding="utf-8") as file:
+        (told,) = (row for row in csv.DictReader(file) if row["seed"] == name)
+    row = compared(name)
+    assert (int(told["gpus"]), int(told["batch"]), int(told["batch_planned"])) == (
+        row.gpus,
+        row.batch,
+        row.batch_planned,
+    )
+    assert float(told["epochs_at_batch"]) == row.epochs_at_batch
+    assert float(told["minutes_predicted"]) == pytest.approx(row.minutes_predicted, rel=0.1)  # more: make it anew
+
+
+def test_what_is_beaten_in_both_is_off_the_front_by_how_much_it_is_beaten():
+    goyal = NAMED["Goyal et al."]
+    own = recipes_for("resnet50", goyal.recipe)
+    front = time_to_accuracy(goyal.scenario, [64, 128, 256], Wish(75.0), own).choices
+    wasteful = time_to_accuracy(goyal.scenario, [256], Wish(75.0, batch=256), own).chosen
+    time, gpu_hours = script.over_front(wasteful, front)
+    assert time == pytest.approx(wasteful.run.time.value / front[-1].run.time.value)
+    assert gpu_hours == pytest.approx(wasteful.gpu_hours / min(choice.gpu_hours for choice in front))
+    assert min(time, gpu_hours) > 2  # one sample a GPU
+    assert script.over_front(front[-1], front) == (1, 1)

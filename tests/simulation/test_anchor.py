@@ -1,0 +1,45 @@
+import pytest
+
+from lbsim import Anchor, InputError, Scenario, predict
+from lbsim.simulation.anchor import at_other_batch
+
+
+def scenario(anchor=None, **plan):
+    return Scenario.of(gpus=plan.pop("gpus", 1), cluster="mn-1", software="chainer-2017", anchor=anchor, **plan)
+
+
+def throughput(**fields):
+    return predict(scenario(**fields)).throughput
+
+
+@pytest.mark.parametrize("rate", ["100 samples/s", "250 samples/s"])
+def test_the_measured_rate_comes_out_where_it_was_measured(rate):
+    assert throughput(anchor=rate, batch_per_gpu=32) == pytest.approx(float(rate.split()[0]), rel=1e-6)
+
+
+def test_a_rate_of_eight_gpus_comes_out_on_eight():
+    anchor = Anchor(throughput=1000, gpus=8, batch_per_gpu=32)
+    assert throughput(anchor=anchor, gpus=8, batch_per_gpu=32) == pytest.approx(1000, rel=1e-6)
+
+
+def test_half_of_what_an_anchor_took_too_long_is_a_constant_a_step():
+    """Twice as long as the law's 1 s: half a second more a second of compute, and half a second more a step."""
+    assert at_other_batch(2.0, then=1.0, now=1.0) * 1.0 == 2.0
+    assert at_other_batch(2.0, then=1.0, now=4.0) * 4.0 == 4.0 * 1.5 + 0.5
+    assert at_other_batch(2.0, then=1.0, now=0.5) * 0.5 == 0.5 * 1.5 + 0.5
+
+
+def test_an_anchor_that_is_quicker_than_the_law_scales_every_batch_alike():
+    assert at_other_batch(0.8, then=1.0, now=4.0) == 0.8
+
+
+def test_a_slow_anchor_at_a_small_batch_leaves_a_large_batch_more_efficient():
+    anchor = Anchor(throughput=60, batch_per_gpu=8)
+    small, large = (throughput(anchor=anchor, batch_per_gpu=batch) for batch in (8, 64))
+    assert small == pytest.approx(60, rel=1e-6)
+    assert large > throughput(batch_per_gpu=64) / throughput(batch_per_gpu=8) * small
+
+
+def test_an_anchor_that_nothing_could_reach_is_told_why():
+    with pytest.raises(InputError, match=r"anchor\.throughput: .* more than .* allow; .* set anchor\.gpus"):
+        predict(scenario(anchor="1000000 samples/s"))
