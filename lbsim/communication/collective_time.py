@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lbsim.communication.collective import Collective, Fabric, closed_form, quickest
+from lbsim.communication.collective import Collective
+from lbsim.communication.fabric import Fabric, closed_form, fabric_of, quickest
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import module
 from lbsim.profiles.hardware import Link
+from lbsim.profiles.slow_parts import with_slowest_links
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.step_builder import fabric_of
-from lbsim.simulation.stragglers import with_slowest_links
 from lbsim.units import DATA
 
 _MOST_SIZES = 10_000

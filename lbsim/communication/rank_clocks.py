@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbsim.communication import trees
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, Shape
+from lbsim.communication.collective import Collective, Pattern, Phase, Shape
+from lbsim.communication.fabric import Fabric
 
 Clocks = NDArray[np.float64]
 Indices = NDArray[np.intp]

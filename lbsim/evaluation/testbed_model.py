@@ -18,7 +18,8 @@ from lbsim.calibration import robust_least_squares
 from lbsim.calibration.priors import Prior
 from lbsim.calibration.robust_least_squares import Vector
 from lbsim.communication.all_reduce import hierarchical, ring, two_level
-from lbsim.communication.collective import Collective, Fabric, closed_form
+from lbsim.communication.collective import Collective
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import fuse
 from lbsim.compute.roofline import ComputeTimes, GradientTensor
 from lbsim.errors import InputError

@@ -5,9 +5,9 @@ from typing import Any
 
 from lbsim.compute.roofline import ComputeTimes, compute_times
 from lbsim.errors import InputError
+from lbsim.profiles.slow_parts import without_slow_parts
 from lbsim.scenario.scenario import Anchor, Scenario
 from lbsim.simulation.step_builder import play
-from lbsim.simulation.stragglers import without_slow_parts
 from lbsim.units import SAMPLE_RATE
 
 _CONSTANT_SHARE = 0.5

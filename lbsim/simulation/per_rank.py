@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lbsim.communication.collective import quickest
+from lbsim.communication.fabric import fabric_of, quickest
 from lbsim.communication.rank_clocks import Clocks, LinkPace, finish
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import module
 from lbsim.profiles.hardware import Cluster
+from lbsim.profiles.slow_parts import slow_parts
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchored
-from lbsim.simulation.step_builder import fabric_of, step_of
+from lbsim.simulation.step_builder import step_of
 from lbsim.simulation.step_simulator import Step, Transfer
-from lbsim.simulation.stragglers import slow_parts
 
 _MOST_CLOCKS = 2**20
 """Ranks times steps that are played at once: 8 MiB an array."""

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from lbsim.communication.collective import Fabric, closed_form, quickest
+from lbsim.communication.fabric import Fabric, closed_form, fabric_of, quickest
 from lbsim.communication.fusion import fuse
 from lbsim.compute.roofline import ComputeTimes, memory_rate
 from lbsim.profiles.catalog import module
-from lbsim.profiles.hardware import Cluster
+from lbsim.profiles.slow_parts import with_slowest_links, without_slow_parts
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.step_simulator import Step, Transfer, simulate
-from lbsim.simulation.stragglers import slowest_compute, with_slowest_links, without_slow_parts
+from lbsim.simulation.stragglers import slowest_compute
 from lbsim.simulation.timeline import Timeline
 
 
@@ -32,12 +32,6 @@ def play(scenario: Scenario, times: ComputeTimes, gpus: int) -> Played:
     fabric = fabric_of(scenario, with_slowest_links(cluster, gpus), gpus)
     step = step_of(scenario, times.scaled(1 + stretch), fabric)
     return Played(simulate(step, scenario.software.library.streams), step.transfers, stretch)
-
-
-def fabric_of(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
-    """Return what collectives on *gpus* GPUs of *cluster* run over; groups are the plan's where it has so many GPUs."""
-    plan = scenario.plan
-    return Fabric.of(cluster, scenario.software.library, gpus, plan.group_size if gpus == plan.gpus else None)
 
 
 def step_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> Step:

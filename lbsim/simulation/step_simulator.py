@@ -13,7 +13,8 @@ from typing import Any
 
 import simpy
 
-from lbsim.communication.collective import Collective, Fabric, LinkName, Phase
+from lbsim.communication.collective import Collective, LinkName, Phase
+from lbsim.communication.fabric import Fabric
 from lbsim.communication.fusion import FusionBuffer
 from lbsim.compute.roofline import ComputeTimes
 from lbsim.simulation.timeline import Span, Timeline

@@ -3,8 +3,8 @@
 import math
 from functools import lru_cache
 
-from lbsim.errors import InputError
-from lbsim.profiles.hardware import Cluster, SlowPart
+from lbsim.profiles.hardware import Cluster
+from lbsim.profiles.slow_parts import slow_parts
 
 _REACH = 9.0
 _INTERVALS = 400
@@ -47,15 +47,6 @@ def slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1
     return spread * inside + math.hypot(node_spread, spread * weight) * between
 
 
-def slow_parts(cluster: Cluster, gpus: int) -> tuple[SlowPart, ...]:
-    """Return the slow parts of *cluster*; InputError if one is not among the first *gpus* GPUs."""
-    for part in cluster.slow:
-        if part.gpus(cluster.gpus_per_node).start >= gpus:
-            what, number = ("node", part.node) if part.gpu is None else ("GPU", part.gpu)
-            raise InputError(f"cluster.slow: no {what} {number} on {gpus} GPUs; count from 0")
-    return cluster.slow
-
-
 def slowest_compute(cluster: Cluster, gpus: int, spread: float) -> float:
     """Return the share by which the slowest of *gpus* computes longer: by chance, or because it is named as slow.
 
@@ -64,18 +55,3 @@ def slowest_compute(cluster: Cluster, gpus: int, spread: float) -> float:
     nodes = -(-gpus // cluster.gpus_per_node)
     by_chance = slowdown(spread, gpus, cluster.node_spread, nodes)
     return max(by_chance, *(part.compute - 1 for part in slow_parts(cluster, gpus)), 0.0)
-
-
-def with_slowest_links(cluster: Cluster, gpus: int) -> Cluster:
-    """Return *cluster* with all links as slow as the slowest named one, whose pace a collective goes at."""
-    parts = slow_parts(cluster, gpus)
-    if not parts:
-        return cluster
-    inside, between = (max(1.0, *(getattr(part, link) for part in parts)) for link in ("intra_node", "inter_node"))
-    links = {"intra_node": cluster.intra_node.slowed(inside), "inter_node": cluster.inter_node.slowed(between)}
-    return cluster.model_copy(update=links)
-
-
-def without_slow_parts(cluster: Cluster) -> Cluster:
-    """Return *cluster* as if nothing in it were slow by name."""
-    return cluster.model_copy(update={"slow": ()}) if cluster.slow else cluster

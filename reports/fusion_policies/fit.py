@@ -20,7 +20,7 @@ from scipy.optimize import least_squares
 
 from lbsim import Scenario
 from lbsim.communication.all_reduce import ring
-from lbsim.communication.collective import Fabric, closed_form, quickest
+from lbsim.communication.fabric import Fabric, closed_form, quickest
 from lbsim.communication.optimal_fusion import end, merged_while_waiting
 from lbsim.compute.roofline import ComputeTimes, compute_times
 from lbsim.profiles.hardware import Cluster

@@ -7,7 +7,7 @@ and three other models beside the first:
 
 - *as lbsim has it*: a ring's step takes the longer of message / rate, and latency + half of it, for Gloo cuts a step's
   message in two and sends the second half while the first one's latency runs (gloo/allreduce.cc: two segments a rank;
-  `lbsim.communication.collective.Fabric.step_time`);
+  `lbsim.communication.fabric.Fabric.step_time`);
 - *in one piece*: a ring's step takes latency + message / rate, as lbsim had it when this was first measured;
 - *full buckets*: as lbsim has it, and where other hosts send than in the phase before, theirs are full token buckets,
   which are free: `lbsim.testbed.network.burst`;
@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from lbsim.communication.collective import Collective, Fabric
+from lbsim.communication.collective import Collective
+from lbsim.communication.fabric import Fabric
 from lbsim.evaluation.testbed_model import FITTED_HOSTS, LEFT_OUT_RATE, Measured, Model, compute, fit, read
 from lbsim.profiles.software import Library
 from lbsim.testbed.network import burst

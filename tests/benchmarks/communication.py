@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lbsim import Scenario, override, predict
 from lbsim.communication.all_reduce import ring
-from lbsim.communication.collective import closed_form
+from lbsim.communication.fabric import closed_form
 from lbsim.communication.optimal_fusion import soonest
 from lbsim.compute.roofline import compute_times
 from lbsim.simulation.step_simulator import simulate

@@ -14,7 +14,7 @@ from lbsim.communication.all_reduce import (
     ring,
     two_level,
 )
-from lbsim.communication.collective import Fabric, closed_form
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.all_reduce import auto, double_binary_tree, halving_doubling, ring
-from lbsim.communication.collective import Fabric, closed_form, quickest
+from lbsim.communication.fabric import Fabric, closed_form, quickest
 from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Link, Switch
 from lbsim.profiles.software import Library, Protocol

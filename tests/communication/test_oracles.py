@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lbsim.communication.all_reduce import ring, two_level
-from lbsim.communication.collective import Fabric, closed_form
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import fuse
 from lbsim.compute.roofline import ComputeTimes, GradientTensor
 from lbsim.profiles.hardware import Link

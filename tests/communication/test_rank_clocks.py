@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbsim.communication.all_reduce import double_binary_tree, hierarchical, ring, two_level
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, closed_form
+from lbsim.communication.collective import Collective, Pattern, Phase
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.rank_clocks import LinkPace, each_step, finish
 from lbsim.communication.trees import chain, double_binary
 from lbsim.profiles import catalog

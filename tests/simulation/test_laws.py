@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbsim import override, predict
-from lbsim.communication.collective import closed_form
+from lbsim.communication.fabric import closed_form
 from tests.scenarios import scenarios
 
 ROUNDING = 1e-9

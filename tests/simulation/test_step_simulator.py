@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbsim.communication.all_reduce import hierarchical, ring
-from lbsim.communication.collective import Fabric, closed_form
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import FusionBuffer
 from lbsim.compute.roofline import ComputeTimes
 from lbsim.profiles.hardware import Link

@@ -1,7 +1,8 @@
 """What NCCL picks from: a ring or trees, whichever is quicker, message by message."""
 
 from lbsim.communication.all_reduce import double_binary_tree, ring
-from lbsim.communication.collective import Collective, Fabric, closed_form
+from lbsim.communication.collective import Collective
+from lbsim.communication.fabric import Fabric, closed_form
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:

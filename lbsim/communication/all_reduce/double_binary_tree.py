@@ -2,7 +2,8 @@
 
 import math
 
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, closed_form, running
+from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.fabric import Fabric, closed_form
 
 _MOST_HALVINGS = 12
 

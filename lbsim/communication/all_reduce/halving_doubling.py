@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, running
+from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
 
 

@@ -1,6 +1,7 @@
 """Reduce in groups, all-reduce between the groups' leaders, broadcast in groups."""
 
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, running
+from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
 
 

@@ -1,7 +1,8 @@
 """The quicker of ring and hierarchical, message by message."""
 
 from lbsim.communication.all_reduce import hierarchical, ring
-from lbsim.communication.collective import Collective, Fabric, closed_form
+from lbsim.communication.collective import Collective
+from lbsim.communication.fabric import Fabric, closed_form
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from lbsim.communication.collective import Collective, Fabric, Phase
+from lbsim.communication.collective import Collective, Phase
+from lbsim.communication.fabric import Fabric
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:

@@ -1,6 +1,7 @@
 """One ring through all GPUs, node after node."""
 
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, running
+from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.fabric import Fabric
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:

@@ -1,6 +1,7 @@
 """Reduce-scatter in each node, all-reduce between nodes by all GPUs at once, all-gather in each node."""
 
-from lbsim.communication.collective import Collective, Fabric, Pattern, Phase, running
+from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
 
 
