@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lbsim.communication.optimal_fusion import Cost, merged_while_waiting, soonest
-from lbsim.compute.roofline import GRADIENT_BYTES, GradientTensor
+from lbsim.compute.gradients import GRADIENT_BYTES, GradientTensor
 from lbsim.errors import InputError
 from lbsim.scenario.plan import Plan
 

@@ -2,7 +2,8 @@
 
 from dataclasses import astuple, dataclass
 
-from lbsim.compute.roofline import GRADIENT_BYTES, MASTER_BYTES, element_bytes
+from lbsim.compute.gradients import GRADIENT_BYTES, MASTER_BYTES
+from lbsim.compute.roofline import element_bytes
 from lbsim.errors import InputError
 from lbsim.scenario.plan import Optimizer
 from lbsim.scenario.scenario import Scenario

@@ -17,6 +17,7 @@ CVPR 2016, for Winograd. The efficiencies are calibrated, see ``hardware_profile
 from dataclasses import dataclass
 from typing import Literal
 
+from lbsim.compute.gradients import MASTER_BYTES, ComputeTimes, GradientTensor
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Accelerator
 from lbsim.profiles.software import Software
@@ -25,8 +26,6 @@ from lbsim.scenario.scenario import Scenario
 from lbsim.workload.layers import Layer, Workload
 
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "mixed": 2, "bf16": 2}
-GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-MASTER_BYTES = 4
 
 _UPDATE_TRAFFIC: dict[Optimizer, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
 """fp32 numbers read and written a parameter: weight, gradient and each moment read, weight and moments written;
@@ -35,40 +34,6 @@ _UPDATE_KERNELS: dict[Optimizer, int] = {"sgd": 1, "lars": 3, "adam": 1, "lamb":
 """Kernels a tensor: the update, and each norm."""
 _TENSORS_A_LAUNCH = 48
 """Tensors that one multi-tensor kernel takes, as in NVIDIA apex and PyTorch foreach."""
-
-
-@dataclass(frozen=True)
-class GradientTensor:
-    """A gradient and when it is ready."""
-
-    name: str
-    number: int
-    """Counted from the input and from 1."""
-    elements: int
-    ready: float
-    """Seconds after backward starts."""
-
-
-@dataclass(frozen=True)
-class ComputeTimes:
-    """What one GPU computes in a step, in seconds, when nothing disturbs it."""
-
-    forward: float
-    backward: float
-    update: float
-    input_overhead: float
-    """What preparing real input costs the GPU."""
-    gradients: tuple[GradientTensor, ...]
-    """In the order in which backward makes them ready."""
-
-    def scaled(self, factor: float) -> "ComputeTimes":
-        """Return the times of a machine that computes *factor* times as long; the update stays."""
-        if factor == 1:
-            return self
-        gradients = tuple(GradientTensor(g.name, g.number, g.elements, g.ready * factor) for g in self.gradients)
-        return ComputeTimes(
-            self.forward * factor, self.backward * factor, self.update, self.input_overhead * factor, gradients
-        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from lbsim.communication.all_reduce import hierarchical, ring, two_level
 from lbsim.communication.collective import Collective
 from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import fuse
-from lbsim.compute.roofline import ComputeTimes, GradientTensor
+from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.errors import InputError
 from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace, read_trace, timelines_of
 from lbsim.profiles.hardware import Link

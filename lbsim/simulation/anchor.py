@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from lbsim.compute.roofline import ComputeTimes, compute_times
+from lbsim.compute.gradients import ComputeTimes
+from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.profiles.slow_parts import without_slow_parts
 from lbsim.scenario.scenario import Anchor, Scenario

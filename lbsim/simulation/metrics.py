@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from lbsim.compute.roofline import ComputeTimes, compute_times
+from lbsim.compute.gradients import ComputeTimes
+from lbsim.compute.roofline import compute_times
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchored
 from lbsim.simulation.prediction import Breakdown, breakdown, training_time

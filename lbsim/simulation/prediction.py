@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.memory import Memory
-from lbsim.compute.roofline import ComputeTimes
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.step_simulator import Transfer

@@ -5,7 +5,8 @@ from functools import lru_cache
 
 from lbsim.communication.fabric import Fabric, closed_form, fabric_of, quickest
 from lbsim.communication.fusion import fuse
-from lbsim.compute.roofline import ComputeTimes, memory_rate
+from lbsim.compute.gradients import ComputeTimes
+from lbsim.compute.roofline import memory_rate
 from lbsim.profiles.catalog import module
 from lbsim.profiles.slow_parts import with_slowest_links, without_slow_parts
 from lbsim.scenario.scenario import Scenario

@@ -16,7 +16,7 @@ import simpy
 from lbsim.communication.collective import Collective, LinkName, Phase
 from lbsim.communication.fabric import Fabric
 from lbsim.communication.fusion import FusionBuffer
-from lbsim.compute.roofline import ComputeTimes
+from lbsim.compute.gradients import ComputeTimes
 from lbsim.simulation.timeline import Span, Timeline
 
 _MOST_STEPS = 50

@@ -22,7 +22,8 @@ from lbsim import Scenario
 from lbsim.communication.all_reduce import ring
 from lbsim.communication.fabric import Fabric, closed_form, quickest
 from lbsim.communication.optimal_fusion import end, merged_while_waiting
-from lbsim.compute.roofline import ComputeTimes, compute_times
+from lbsim.compute.gradients import ComputeTimes
+from lbsim.compute.roofline import compute_times
 from lbsim.profiles.hardware import Cluster
 from lbsim.simulation.stragglers import slowdown
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lbsim import InputError
 from lbsim.communication.fusion import fuse
-from lbsim.compute.roofline import GradientTensor
+from lbsim.compute.gradients import GradientTensor
 from lbsim.scenario.plan import Fusion, Plan
 
 

@@ -8,7 +8,7 @@ import pytest
 from lbsim.communication.all_reduce import ring, two_level
 from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import fuse
-from lbsim.compute.roofline import ComputeTimes, GradientTensor
+from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan

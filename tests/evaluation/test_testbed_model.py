@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lbsim.compute.roofline import ComputeTimes, GradientTensor
+from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.errors import InputError
 from lbsim.evaluation.testbed_model import FITTED_HOSTS, LEFT_OUT_RATE, PRIORS, Measured, Model, fit, read
 from lbsim.measurements.trace import Setting

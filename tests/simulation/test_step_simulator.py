@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from lbsim.communication.all_reduce import hierarchical, ring
 from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import FusionBuffer
-from lbsim.compute.roofline import ComputeTimes
+from lbsim.compute.gradients import ComputeTimes
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.simulation.step_simulator import Step, Transfer, simulate

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lbsim.communication.fusion import FusionBuffer, fuse
-from lbsim.compute.roofline import GradientTensor
+from lbsim.compute.gradients import GradientTensor
 from lbsim.errors import InputError
 from lbsim.harness.communication import collectives
 from lbsim.harness.communication.options import DTYPES, CommunicationOptions
