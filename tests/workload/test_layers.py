@@ -4,7 +4,8 @@ from math import prod
 
 import pytest
 
-from lbsim.workload.layers import Stack, Workload
+from lbsim.workload.builder import Stack
+from lbsim.workload.layers import Workload
 
 
 def saved(stack: Stack) -> list[float]:

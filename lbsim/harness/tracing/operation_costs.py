@@ -1,4 +1,4 @@
-"""What each of torch's operations costs: one rule a kind, with the passes that `lbsim.workload.layers.Stack` counts.
+"""What each of torch's operations costs: one rule a kind, with the passes that `lbsim.workload.builder.Stack` counts.
 
 Every operation is a kernel of its own, attention's too, as in the models that lbsim was calibrated on.
 """
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from lbsim.harness.tracing.dispatch_recorder import Call, Rule
-from lbsim.workload.layers import Layer, is_square
+from lbsim.workload.builder import is_square
+from lbsim.workload.layers import Layer
 
 
 def convolution(call: Call) -> Iterator[Layer]:

@@ -1,6 +1,6 @@
 """What the AlexNets share: the pooling, and the three fully connected layers with nearly all the parameters."""
 
-from lbsim.workload.layers import Stack
+from lbsim.workload.builder import Stack
 from lbsim.workload.models._imagenet import CLASSES
 
 

@@ -7,7 +7,8 @@ the word embedding, whose gradient therefore comes last.
 
 from dataclasses import dataclass
 
-from lbsim.workload.layers import Stack, Workload
+from lbsim.workload.builder import Stack
+from lbsim.workload.layers import Workload
 
 _WORDS, _POSITIONS, _TYPES = 30522, 512, 2
 """Of the uncased English vocabulary; NVIDIA's code pads it to 30528."""

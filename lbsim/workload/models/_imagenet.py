@@ -1,6 +1,7 @@
 """What the ImageNet workloads share: the data set and the size of a sample."""
 
-from lbsim.workload.layers import Stack, Workload
+from lbsim.workload.builder import Stack
+from lbsim.workload.layers import Workload
 
 TRAINING_IMAGES = 1_281_167
 VALIDATION_IMAGES = 50_000

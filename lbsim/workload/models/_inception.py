@@ -6,7 +6,7 @@ A column is written as a tuple of steps, as in tf_cnn_benchmarks' ``inception_mo
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lbsim.workload.layers import Stack
+from lbsim.workload.builder import Stack
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Incepti
 CVPR 2016, table 1.
 """
 
-from lbsim.workload.layers import Stack, Workload
+from lbsim.workload.builder import Stack
+from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 from lbsim.workload.models._inception import AveragePool, Convolution, MaxPool, Split, convolve, module
 

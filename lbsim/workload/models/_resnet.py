@@ -4,7 +4,8 @@ K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition,"
 place as in torchvision and the MLPerf reference.
 """
 
-from lbsim.workload.layers import Stack, Workload
+from lbsim.workload.builder import Stack
+from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 
 _WIDTHS = (64, 128, 256, 512)

@@ -4,7 +4,8 @@ C. Szegedy, S. Ioffe, V. Vanhoucke, A. Alemi, "Inception-v4, Inception-ResNet an
 Learning," AAAI 2017, figures 3 to 9; no auxiliary classifier, as in timm and tf_cnn_benchmarks.
 """
 
-from lbsim.workload.layers import Stack, Workload
+from lbsim.workload.builder import Stack
+from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 from lbsim.workload.models._inception import AveragePool, Convolution, MaxPool, Split, convolve, module
 
