@@ -23,7 +23,8 @@ from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import fuse
 from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.errors import InputError
-from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace, read_trace, timelines_of
+from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace, read_trace
+from lbsim.measurements.trace_timeline import timelines_of
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan

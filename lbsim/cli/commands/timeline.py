@@ -65,7 +65,8 @@ def _simulated(question: Question) -> "dict[str, Timeline]":
 
 def _measured(file: Path, step: int | None) -> "tuple[int, dict[str, Timeline]]":
     """Return the GPUs of the trace in *file*, and each rank's timeline of its *step* by a name; each from its start."""
-    from lbsim.measurements.trace import played, read_trace, typical_step
+    from lbsim.measurements.trace import read_trace
+    from lbsim.measurements.trace_timeline import played, typical_step
 
     try:
         trace = read_trace(file)

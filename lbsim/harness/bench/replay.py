@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lbsim.errors import InputError
-from lbsim.measurements.trace import RankTimeline, Trace, read_trace, timelines_of
+from lbsim.measurements.trace import RankTimeline, Trace, read_trace
+from lbsim.measurements.trace_timeline import timelines_of
 
 
 class Replay(nn.Module):

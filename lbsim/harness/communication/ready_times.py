@@ -12,7 +12,8 @@ from torch.nn import Parameter
 from lbsim.errors import InputError
 from lbsim.harness.communication.collectives import AllReduce
 from lbsim.harness.communication.step_recorder import Clock, Mark
-from lbsim.measurements.trace import read_trace, timelines_of
+from lbsim.measurements.trace import read_trace
+from lbsim.measurements.trace_timeline import timelines_of
 
 _SMALL, _LARGE = 4 * 2**10, 4 * 2**20
 """Bytes of the messages that are timed."""
