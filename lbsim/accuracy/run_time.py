@@ -9,7 +9,8 @@ from lbsim.accuracy.convergence import FAILURE, Array, Estimate
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Cluster
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.prediction import Prediction, training_time
+from lbsim.simulation.metrics import training_time
+from lbsim.simulation.prediction import Prediction
 from lbsim.units import TIME
 
 ASSUMED_NODE_MTBF = 264 * 86400.0

@@ -15,7 +15,8 @@ from lbsim.profiles.catalog import Folders
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.request import Question, in_order
 from lbsim.scenario.scenario import Scenario, override
-from lbsim.simulation.prediction import Breakdown, Prediction
+from lbsim.simulation.metrics import Breakdown
+from lbsim.simulation.prediction import Prediction
 from lbsim.version import __version__
 from lbsim.workload import workload_file
 

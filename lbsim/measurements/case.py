@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from lbsim.errors import InputError, in_one_line, unknown
 from lbsim.profiles import catalog
 from lbsim.profiles.profile import Table, Text
-from lbsim.simulation.prediction import Breakdown
+from lbsim.simulation.metrics import Breakdown
 from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME, Bytes, Dimension
 
 ALL_REDUCES: dict[str, Dimension] = {"all_reduce_time": TIME, "bus_bandwidth": DATA_RATE}

@@ -1,14 +1,18 @@
 """The quantities of a scenario, each made of the steps that it needs, each of which is played once."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import compute_times
+from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchored
-from lbsim.simulation.prediction import Breakdown, breakdown, training_time
 from lbsim.simulation.step_builder import Played, play
+from lbsim.simulation.timeline import Timeline
+from lbsim.workload.layers import Workload
 
 
 class Steps:
@@ -87,3 +91,37 @@ VALUES: dict[str, Callable[[Steps], float]] = {
     ),
 }
 """What has an interval."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the seconds of a step go; the parts add up to the step."""
+
+    input: float
+    """Waiting for input, and what preparing it costs the GPU."""
+    forward: float
+    backward: float
+    exposed_communication: float
+    """Communication that compute does not hide, compute that it slowed, and the constant of a multi-GPU step."""
+    stragglers: float
+    """Waiting for the slowest rank."""
+    update: float
+
+
+def breakdown(times: ComputeTimes, timeline: Timeline, stretch: float, update: float) -> Breakdown:
+    """Return where the step of *timeline* goes, for compute *times* that stragglers lengthened by *stretch*."""
+    compute = times.forward + times.backward
+    spans = [span for span in timeline.spans if span.stream == "compute" and span.name == "forward"]
+    waited = min((span.start for span in spans), default=times.input_overhead * (1 + stretch))
+    stragglers = stretch * (compute + times.input_overhead)
+    waiting = max(0.0, waited - stretch * times.input_overhead)
+    exposed = timeline.step_time - waiting - compute - stragglers - update
+    return Breakdown(waiting, times.forward, times.backward, exposed, stragglers, update)
+
+
+def training_time(plan: Plan, workload: Workload, step_time: float, forward: float) -> float:
+    """Return the seconds of the plan's epochs, with a forward pass over the validation set after each if it says so."""
+    steps = math.ceil(plan.epochs * workload.samples / plan.batch)
+    passes = math.floor(plan.epochs) if plan.validate_each_epoch else 0
+    validation = passes * math.ceil(workload.validation_samples / plan.batch) * forward
+    return plan.startup + steps * step_time + validation
