@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from lbsim.accuracy.choice import Choice
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
-from lbsim.accuracy.search import Choice
 
 _TRUST = 0.001
 """LARS's ρ where the recipe does not say: MLPerf's, and the harness's own."""

@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
+from lbsim.accuracy.choice import Choice, Choices
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.recipe import Recipe
 from lbsim.accuracy.run_time import node_mtbf
-from lbsim.accuracy.search import Choice, Choices
 from lbsim.profiles.hardware import Cluster
 from lbsim.version import __version__
 

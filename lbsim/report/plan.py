@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from lbsim.accuracy.search import Choices
+from lbsim.accuracy.choice import Choices
 from lbsim.errors import InputError
 
 mpl.use("Agg")

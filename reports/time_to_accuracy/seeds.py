@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lbsim.accuracy.search import Choice, Wish, recipes_for, time_to_accuracy
+from lbsim.accuracy.choice import Choice, Wish, recipes_for
+from lbsim.accuracy.search import time_to_accuracy
 from lbsim.measurements.case import read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.scenario.request import ask

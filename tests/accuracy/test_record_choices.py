@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lbsim.accuracy.search import Wish, recipes_for, time_to_accuracy
+from lbsim.accuracy.choice import Wish, recipes_for
+from lbsim.accuracy.search import time_to_accuracy
 
 FOLDER = Path(__file__).parents[2] / "reports" / "time_to_accuracy"
 _spec = importlib.util.spec_from_file_location("seeds_choices", FOLDER / "seeds.py")

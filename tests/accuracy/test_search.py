@@ -6,9 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from lbsim import InputError, Scenario, override, predict
+from lbsim.accuracy.choice import Wish, recipes_for
 from lbsim.accuracy.convergence import FAILURE, law_of
 from lbsim.accuracy.run_time import Faults, training_run
-from lbsim.accuracy.search import Wish, recipes_for, time_to_accuracy
+from lbsim.accuracy.search import time_to_accuracy
 from lbsim.cli.app import app, main
 from lbsim.profiles.hardware import Cluster
 

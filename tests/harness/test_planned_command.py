@@ -7,8 +7,9 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from lbsim import Scenario
+from lbsim.accuracy.choice import Wish, recipes_for
 from lbsim.accuracy.launch_command import harness_arguments
-from lbsim.accuracy.search import Wish, recipes_for, time_to_accuracy
+from lbsim.accuracy.search import time_to_accuracy
 from lbsim.cli.app import app
 from lbsim.harness.__main__ import main
 

@@ -26,8 +26,8 @@ from lbsim.errors import InputError
 from lbsim.units import PRICE, TIME, Dimension
 
 if TYPE_CHECKING:
+    from lbsim.accuracy.choice import Choices, Wish
     from lbsim.accuracy.run_time import Faults
-    from lbsim.accuracy.search import Choices, Wish
     from lbsim.scenario.scenario import Scenario
 
 
@@ -76,8 +76,9 @@ def plan(
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
     Of your own:  lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
+    from lbsim.accuracy.choice import Wish, recipes_for
     from lbsim.accuracy.run_time import Faults
-    from lbsim.accuracy.search import Wish, recipes_for, time_to_accuracy
+    from lbsim.accuracy.search import time_to_accuracy
     from lbsim.profiles.catalog import Folders
 
     wish = Wish(

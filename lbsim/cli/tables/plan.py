@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lbsim.accuracy.choice import Choice, Choices
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.run_time import node_mtbf
-from lbsim.accuracy.search import Choice, Choices
 from lbsim.units import TIME
 from lbsim.version import __version__
 
