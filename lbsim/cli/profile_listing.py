@@ -1,7 +1,5 @@
 """What there is to choose from, shipped or the user's own: as a list, as TOML, and checked."""
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.profiles.hardware import Accelerator, Cluster, Link
 from lbsim.profiles.profile import Profile
 from lbsim.profiles.software import Kernels, Library, Software
+from lbsim.profiles.toml import _toml
 from lbsim.scenario.scenario import workload
 from lbsim.uncertainty.residuals import Residuals
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
@@ -77,11 +76,6 @@ def sheet(name: str, folders: Folders = SHIPPED) -> str:
         choices = ", ".join(f"{one}/{bare}" for one in kinds)
         raise InputError(f"'{bare}' is the name of more than one profile; write one of: {choices}")
     return "\n".join(_toml(_table(kinds[0], bare, folders))) + "\n"
-
-
-def as_toml(profile: Profile) -> str:
-    """Return *profile* as the TOML file that is read as it, under the name that the file has."""
-    return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True, exclude={"name"}))) + "\n"
 
 
 def check(file: Path, folders: Folders = SHIPPED) -> str:
@@ -188,28 +182,3 @@ def _table(kind: str, name: str, folders: Folders) -> dict[str, Any]:
     if kind == "all-reduce":
         return {"name": name, "description": _first_sentence(name)}
     return _CLASSES[kind].load(name, folders).model_dump(mode="json", exclude_none=True)
-
-
-def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
-    for key, value in table.items():
-        if not isinstance(value, dict):
-            yield f"{_key(key)} = {_inline(value)}"
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield ""
-            yield f"[{'.'.join((*path, _key(key)))}]"
-            yield from _toml(value, (*path, _key(key)))
-
-
-def _key(name: str) -> str:
-    """Return *name* as a key of TOML, between quotes where it must be."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-def _inline(value: Any) -> str:
-    """Return *value* on one line; a JSON string, number, true, false or array of these is a TOML one too."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_key(key)} = {_inline(inner)}' for key, inner in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_inline, value))}]"
-    return json.dumps(value, ensure_ascii=False)

@@ -16,10 +16,10 @@ from lbsim.calibration.observations import Found, find
 from lbsim.calibration.problem import Observation
 from lbsim.calibration.transforms import coordinate
 from lbsim.cli.app import app, main
-from lbsim.cli.profile_listing import as_toml
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED
+from lbsim.profiles.toml import as_toml
 from lbsim.simulation.metrics import Steps
 
 CHECKOUT = Path(__file__).parents[2]
