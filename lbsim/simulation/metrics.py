@@ -15,6 +15,21 @@ from lbsim.simulation.timeline import Timeline
 from lbsim.workload.layers import Workload
 
 
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the seconds of a step go; the parts add up to the step."""
+
+    input: float
+    """Waiting for input, and what preparing it costs the GPU."""
+    forward: float
+    backward: float
+    exposed_communication: float
+    """Communication that compute does not hide, compute that it slowed, and the constant of a multi-GPU step."""
+    stragglers: float
+    """Waiting for the slowest rank."""
+    update: float
+
+
 class Steps:
     """A step of *scenario* on all its GPUs, on those of a node among them, and on one, as far as they are asked for."""
 
@@ -91,21 +106,6 @@ VALUES: dict[str, Callable[[Steps], float]] = {
     ),
 }
 """What has an interval."""
-
-
-@dataclass(frozen=True)
-class Breakdown:
-    """Where the seconds of a step go; the parts add up to the step."""
-
-    input: float
-    """Waiting for input, and what preparing it costs the GPU."""
-    forward: float
-    backward: float
-    exposed_communication: float
-    """Communication that compute does not hide, compute that it slowed, and the constant of a multi-GPU step."""
-    stragglers: float
-    """Waiting for the slowest rank."""
-    update: float
 
 
 def breakdown(times: ComputeTimes, timeline: Timeline, stretch: float, update: float) -> Breakdown:

@@ -29,14 +29,24 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from types import FrameType
+from queue import SimpleQueue
 
 from lbsim.errors import InputError
+from lbsim.testbed.processes import (
+    _PATIENCE,
+    _POLL,
+    Say,
+    _end,
+    _ending_on_signals,
+    _pass_on,
+    _read,
+    _undisturbed,
+    _watch,
+)
 
 FRAME = 9014
 """Bytes on the wire, as the token bucket counts them: an MTU of 9000 and the Ethernet header."""
@@ -46,9 +56,6 @@ MOST_HOSTS = 250
 _LIMIT = 64 * 2**20
 _PORT = 29500  # torchrun's default; the hosts' own network has nobody else on it
 _NAMESPACE = re.compile(r"lbsim-(\d+)-(\d+)-[0-9a-f]+-\w+")
-_PATIENCE = 5.0
-"""Seconds from asking a process to end until it is killed."""
-_POLL = 0.05
 _SETTINGS = {
     "ipv6/conf/all/disable_ipv6": "1",
     "ipv4/tcp_congestion_control": "reno",
@@ -57,10 +64,6 @@ _SETTINGS = {
     "ipv4/tcp_no_metrics_save": "1",
 }
 """Of each host, under /proc/sys/net."""
-
-_Handler = Callable[[int, FrameType | None], None] | signal.Handlers
-Say = Callable[[str, str], None]
-"""Gets each line that a process says, after the name of where it runs, such as ``host 3``."""
 
 
 @dataclass(frozen=True)
@@ -235,74 +238,3 @@ def _born(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except OSError:
         return ""
-
-
-def _read(process: subprocess.Popen[str], where: str, lines: "SimpleQueue[tuple[str, str]]") -> None:
-    if process.stdout is not None:
-        with process.stdout as said:
-            for line in said:
-                lines.put((where, line.rstrip("\n")))
-
-
-def _watch(processes: Sequence[subprocess.Popen[str]], lines: "SimpleQueue[tuple[str, str]]", say: Say) -> int:
-    """Pass on what *processes* say until all have ended well or one has not."""
-    while True:
-        codes = [process.poll() for process in processes]
-        failed = [code for code in codes if code]
-        if failed:
-            return 128 - failed[0] if failed[0] < 0 else failed[0]
-        if None not in codes:
-            return 0
-        _pass_on(lines, say)
-
-
-def _pass_on(lines: "SimpleQueue[tuple[str, str]]", say: Say) -> None:
-    """Say what has come, until nothing has for a moment."""
-    with suppress(Empty):
-        while True:
-            say(*lines.get(timeout=_POLL))
-
-
-def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """Ask all to end, with what they started, and kill those that have not after a while."""
-    _signal([process for process in processes if process.poll() is None], signal.SIGTERM)
-    until = time.monotonic() + _PATIENCE
-    while time.monotonic() < until and any(process.poll() is None for process in processes):
-        time.sleep(_POLL)
-    _signal(processes, signal.SIGKILL)
-    for process in processes:
-        process.wait()
-
-
-def _signal(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) -> None:
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-
-def _raise_exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
-    """Handle signals so; threads cannot, and leave it to the main one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ending_on_signals() -> AbstractContextManager[None]:
-    return _handling({signal.SIGTERM: _raise_exit, signal.SIGHUP: _raise_exit})
-
-
-def _undisturbed() -> AbstractContextManager[None]:
-    """Let no signal stop the cleaning up."""
-    ignored = signal.SIG_IGN
-    return _handling({signal.SIGTERM: ignored, signal.SIGHUP: ignored, signal.SIGINT: ignored})

@@ -38,7 +38,7 @@ def calibrate(
     from lbsim.atomic_write import write_whole
     from lbsim.calibration.calibrate import fit
     from lbsim.calibration.observations import find
-    from lbsim.cli import profile_listing
+    from lbsim.profiles.toml import as_toml
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a profile is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
@@ -47,7 +47,7 @@ def calibrate(
     calibration = fit(found.observations, vary or found.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": found.sources})
     if out is not None:
-        write_whole(profile_listing.as_toml(calibration), out)
+        write_whole(as_toml(calibration), out)
     if output is Format.JSON:
         print_json(json_output.of_calibration(calibration) | {"left_out": list(found.left_out)})
         return
