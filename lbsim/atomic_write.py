@@ -7,7 +7,7 @@ from pathlib import Path
 from lbsim.errors import InputError
 
 
-def write_whole(text: str, file: Path) -> None:
+def write_atomically(text: str, file: Path) -> None:
     """Write *text* to *file*; what stood there before stays until all of it is on the disk."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

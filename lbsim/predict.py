@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.metrics import VALUES, Steps
+from lbsim.simulation.metrics import METRICS, ScenarioMetrics
 from lbsim.simulation.prediction import Prediction
-from lbsim.uncertainty.interval import Measured, interval
+from lbsim.uncertainty.interval import CalibrationSpread, interval
 
 if TYPE_CHECKING:
     from lbsim.calibration.calibration import Calibration  # for start-up time alone
@@ -25,16 +25,18 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
     >>> 0.6 < prediction.scaling_efficiency < 0.8  # Akiba et al. measured 0.70
     True
     """
-    measured = Measured({}, frozenset(), 0.0)
+    measured = CalibrationSpread({}, frozenset(), 0.0)
     if calibration is not None:
         if not calibration.said_of(scenario):
             raise InputError(_says_nothing(calibration, scenario))
-        spread = dict(zip(VALUES, calibration.spread(scenario, _values), strict=True))
-        measured = Measured(spread, frozenset(one.path for one in calibration.said_of(scenario)), calibration.noise)
+        spread = dict(zip(METRICS, calibration.spread(scenario, _values), strict=True))
+        measured = CalibrationSpread(
+            spread, frozenset(one.path for one in calibration.said_of(scenario)), calibration.noise
+        )
         scenario = calibration.apply(scenario)
     needed = check_fits(scenario)
-    steps = Steps(scenario)
-    values = {quantity: steps.value(quantity) for quantity in VALUES}
+    steps = ScenarioMetrics(scenario)
+    values = {quantity: steps.value(quantity) for quantity in METRICS}
     return Prediction(
         scenario=scenario,
         **values,
@@ -50,8 +52,8 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
 
 
 def _values(scenario: Scenario) -> list[float]:
-    steps = Steps(scenario)
-    return [steps.value(quantity) for quantity in VALUES]
+    steps = ScenarioMetrics(scenario)
+    return [steps.value(quantity) for quantity in METRICS]
 
 
 def _says_nothing(calibration: "Calibration", scenario: Scenario) -> str:

@@ -13,7 +13,7 @@ from lbsim.errors import InputError, unknown
 from lbsim.predict import predict
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.plan import Plan
-from lbsim.scenario.request import Question, in_order
+from lbsim.scenario.request import Request, in_order
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import Breakdown
 from lbsim.simulation.prediction import Prediction
@@ -129,7 +129,7 @@ def _path(word: str) -> str | None:
     return _SHORT.get(short) or (word if _DOTTED.fullmatch(word) else None)
 
 
-def prepare(question: Question, axes: Sequence[Axis], sample: int | None = None, seed: int = 0) -> Sweep:
+def prepare(question: Request, axes: Sequence[Axis], sample: int | None = None, seed: int = 0) -> Sweep:
     """Return the sweep of *question* over *axes*: the whole grid, or *sample* scenarios of it drawn with *seed*.
 
     Each value is tried once, with the first of each other axis: InputError if a path does not exist or a value is
@@ -147,7 +147,7 @@ def prepare(question: Question, axes: Sequence[Axis], sample: int | None = None,
     return Sweep(tried.axes, question.changes, question.folders, bases, numbers, identity)
 
 
-def _bases(tables: Mapping[str, Any], question: Question, axes: Sequence[Axis]) -> dict[tuple[int, ...], Scenario]:
+def _bases(tables: Mapping[str, Any], question: Request, axes: Sequence[Axis]) -> dict[tuple[int, ...], Scenario]:
     whole = [axis for axis in axes if axis.path in _WHOLE]
     bases = {}
     for places in product(*(range(len(axis.values)) for axis in whole)):

@@ -13,7 +13,7 @@ from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.anchor import anchored
 from lbsim.simulation.prediction import Prediction
-from lbsim.simulation.step_builder import play
+from lbsim.simulation.step_builder import simulate_step
 
 _MIB = 2.0**20
 _THRESHOLDS = (1, 4, 8, 16, 25, 64, 128)
@@ -62,11 +62,11 @@ def tune(scenario: Scenario, most_batch: int | None = None) -> Tuning:
     times = compute_times(start)
     times = times.scaled(anchored(start, times))
     best: Changes = {}
-    quickest = play(start, times, start.plan.gpus).timeline.step_time
+    quickest = simulate_step(start, times, start.plan.gpus).timeline.step_time
     tried = 1
     for changes in _choices(start) if start.plan.gpus > 1 else ():
         try:
-            step = play(override(start, changes), times, start.plan.gpus).timeline.step_time
+            step = simulate_step(override(start, changes), times, start.plan.gpus).timeline.step_time
         except InputError:
             continue  # this all-reduce does not suit so many GPUs
         tried += 1

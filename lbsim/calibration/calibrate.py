@@ -15,9 +15,9 @@ import numpy as np
 
 from lbsim.calibration.calibration import Calibration, Fitted
 from lbsim.calibration.parameters import parameters
-from lbsim.calibration.problem import FitProblem, FreeOnes, Observation
+from lbsim.calibration.problem import CalibrationProblem, FixedSubset, Observation
 from lbsim.calibration.robust_least_squares import PRIOR_NOISE, RobustFit, Vector, fit_with_noise, inverse
-from lbsim.calibration.transforms import on
+from lbsim.calibration.transforms import from_unconstrained
 from lbsim.errors import InputError
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.version import __version__
@@ -37,15 +37,17 @@ def fit(observations: Sequence[Observation], paths: Sequence[str], name: str = "
     """
     if not observations:
         raise InputError("nothing was measured that can be fitted to; name traces or cases")
-    problem = FitProblem(observations, parameters((here for one in observations for here in one.scenarios), paths))
+    problem = CalibrationProblem(
+        observations, parameters((here for one in observations for here in one.scenarios), paths)
+    )
     problem.check()
     observed = np.log([one.value for one in observations])
-    before = FreeOnes(problem, ()).logarithms(np.zeros(0)) - observed
+    before = FixedSubset(problem, ()).logarithms(np.zeros(0)) - observed
     found = RobustFit(np.zeros(0), np.zeros((0, 0)), before)
     free, noise = _reached(problem), PRIOR_NOISE
     while free:
         priors = [problem.parameters[k].prior for k in free]
-        fitted, noise = fit_with_noise(FreeOnes(problem, free), observed, _stated(observations), priors, noise)
+        fitted, noise = fit_with_noise(FixedSubset(problem, free), observed, _stated(observations), priors, noise)
         told = [free[index] for index in _told(fitted.covariance, [one.width for one in priors])]
         if told == free:
             found = fitted
@@ -59,7 +61,7 @@ def _stated(observations: Sequence[Observation]) -> Vector:
     return np.maximum([one.relative_uncertainty for one in observations], _LEAST_UNCERTAINTY)
 
 
-def _reached(problem: FitProblem) -> list[int]:
+def _reached(problem: CalibrationProblem) -> list[int]:
     """Return the parameters that change any prediction; InputError if they are more than the observations."""
     start = np.array([one.prior.middle for one in problem.parameters])
     slopes = problem.derivatives(start, range(len(start)))
@@ -87,7 +89,7 @@ def _told(covariance: Vector, widths: Sequence[float]) -> list[int]:
 
 
 def _calibration(
-    problem: FitProblem, free: Sequence[int], found: RobustFit, before: Vector, *, name: str, noise: float
+    problem: CalibrationProblem, free: Sequence[int], found: RobustFit, before: Vector, *, name: str, noise: float
 ) -> Calibration:
     sigma = np.hypot(_stated(problem.observations), noise)
     errors, first = np.abs(np.expm1(found.residuals)), np.abs(np.expm1(before))
@@ -110,10 +112,10 @@ def _calibration(
     )
 
 
-def _fitted(problem: FitProblem, k: int, found: RobustFit, index: int) -> Fitted:
+def _fitted(problem: CalibrationProblem, k: int, found: RobustFit, index: int) -> Fitted:
     parameter = problem.parameters[k]
     scenario = next(problem.scenarios[number] for number, own in enumerate(problem.has) if k in own)
-    value = float(f"{on(float(found.places[index]), parameter.prior.line):.6g}")
+    value = float(f"{from_unconstrained(float(found.places[index]), parameter.prior.line):.6g}")
     return Fitted(
         path=parameter.path,
         of=parameter.of,

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from lbsim.calibration.transforms import Line, coordinate, moved
+from lbsim.calibration.transforms import Transform, shifted, to_unconstrained
 from lbsim.errors import InputError
 from lbsim.profiles.profile import Profile, Table, Text
 from lbsim.scenario.paths import owner, value_at
@@ -33,7 +33,7 @@ class Fitted(Table):
     """With its unit, or a plain number."""
     before: str | float
     """What the profile says."""
-    line: Line
+    line: Transform
     uncertainty: Factor
     """Standard deviation on its line: of a time's logarithm, and so about relative."""
     prior: Factor
@@ -42,7 +42,7 @@ class Fitted(Table):
     @model_validator(mode="after")
     def _on_its_line(self) -> Self:
         try:
-            coordinate(si(self.value), self.line)
+            to_unconstrained(si(self.value), self.line)
             si(self.before)
         except (ValueError, OverflowError):
             raise ValueError(f"value: {self.value!r} is no {self.path}: write what `lbsim calibrate` wrote") from None
@@ -60,7 +60,7 @@ class Fitted(Table):
 
     def moved(self, distance: float) -> float:
         """Return the value, in SI, that is *distance* from the fitted one on its line."""
-        return moved(si(self.value), distance, self.line)
+        return shifted(si(self.value), distance, self.line)
 
 
 class Source(Table):

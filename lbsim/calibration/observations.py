@@ -8,12 +8,12 @@ from typing import Any
 
 from lbsim.calibration.calibration import Source
 from lbsim.calibration.problem import Observation
-from lbsim.communication.collective_time import ALONE
+from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.errors import InputError
 from lbsim.measurements.case import CaseFile, read_case_file
 from lbsim.measurements.measurement import Measurement, Reading, checksum, read
 from lbsim.profiles.catalog import Folders
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
 _LINKS = (
@@ -48,7 +48,7 @@ class Found:
     def paths(self) -> tuple[str, ...]:
         """What these observations can speak for; a fit leaves alone what they turn out not to tell."""
         quantities = {one.quantity for one in self.observations}
-        return (*_LINKS, *(_STEPS if quantities - set(ALONE) else ()))
+        return (*_LINKS, *(_STEPS if quantities - set(MICROBENCHMARKS) else ()))
 
 
 def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders) -> Found:
@@ -81,8 +81,12 @@ def of_cases(file: Path, content: CaseFile, *, calibrate_only: bool = False) -> 
         if calibrate_only and one.role != "calibrate":
             continue
         try:
-            scenario = ask(content.scenario, one.set, folders)
-            base = None if one.relative_to is None else ask(content.scenario, one.set | one.relative_to, folders)
+            scenario = build_scenario(content.scenario, one.set, folders)
+            base = (
+                None
+                if one.relative_to is None
+                else build_scenario(content.scenario, one.set | one.relative_to, folders)
+            )
         except InputError as error:
             raise InputError(f"{file}: {one.id}: {error}") from None
         where = f"{file}: {one.id}"
@@ -116,7 +120,9 @@ def _scenario(
     if gpus is None:
         raise InputError(f"{file}: it does not say on how many GPUs it was measured; write --gpus")
     try:
-        return ask(dict(tables) | {"plan": plan | {"gpus": gpus}}, dict(changes) | dict(one.changes), folders)
+        return build_scenario(
+            dict(tables) | {"plan": plan | {"gpus": gpus}}, dict(changes) | dict(one.changes), folders
+        )
     except InputError as error:
         raise InputError(f"{file}: {one.where}: {error}") from None
 

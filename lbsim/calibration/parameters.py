@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lbsim.calibration.priors import Prior, prior
-from lbsim.calibration.transforms import coordinate
+from lbsim.calibration.transforms import to_unconstrained
 from lbsim.errors import InputError
 from lbsim.scenario.paths import owner, value_at
 from lbsim.scenario.scenario import Scenario
@@ -30,7 +30,7 @@ class Parameter:
         line = self.prior.line
         if line != "linear" and not 0 < self.before < (1 if line == "logit" else math.inf):
             return None
-        return coordinate(self.before, line)
+        return to_unconstrained(self.before, line)
 
     def stands_in(self, scenario: Scenario) -> bool:
         """Return whether *scenario* has this number, and has it as the profile does."""

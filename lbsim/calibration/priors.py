@@ -9,7 +9,7 @@ the fit do.
 import math
 from dataclasses import dataclass
 
-from lbsim.calibration.transforms import Line, coordinate
+from lbsim.calibration.transforms import Transform, to_unconstrained
 
 _REACH = 4.0
 """Standard deviations within which a value is looked for."""
@@ -23,7 +23,7 @@ _UNKNOWN, _UNKNOWN_WIDTH = 0.8, 1.5
 class Prior:
     """Where a value is thought to be, all on its line."""
 
-    line: Line
+    line: Transform
     middle: float
     width: float
     """Standard deviation."""
@@ -35,7 +35,7 @@ class Prior:
 @dataclass(frozen=True)
 class _Word:
     width: float
-    line: Line = "log"
+    line: Transform = "log"
     from_zero: float = 0.0
     """In SI, what is most likely if the profile says 0 and it is not; 0 where nothing is meant by 0 but that."""
 
@@ -78,7 +78,7 @@ def prior(path: str, value: float) -> Prior | None:
         return None
     if word.line == "logit" and value > _SURE:
         value, width = _UNKNOWN, _UNKNOWN_WIDTH
-    middle = coordinate(value, word.line)
+    middle = to_unconstrained(value, word.line)
     highest = middle + _REACH * width
     if last in _BELOW_ONE:
         highest = min(highest, math.log(0.95))

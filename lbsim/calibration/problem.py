@@ -9,12 +9,12 @@ import numpy as np
 
 from lbsim.calibration.parameters import Parameter
 from lbsim.calibration.robust_least_squares import Vector
-from lbsim.calibration.transforms import on
-from lbsim.communication.collective_time import ALONE
+from lbsim.calibration.transforms import from_unconstrained
+from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
 from lbsim.scenario.scenario import Scenario, override
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 _STEP = 0.01
 """On the line, for the derivatives; the model has steps of its own, which a shorter one would fall into."""
@@ -36,7 +36,7 @@ class Observation:
 
     scenario: Scenario
     quantity: str
-    """As in `lbsim.measurements.case.QUANTITIES`, or of `lbsim.communication.collective_time.ALONE`."""
+    """As in `lbsim.measurements.case.QUANTITIES`, or of `lbsim.communication.collective_time.MICROBENCHMARKS`."""
     value: float
     """SI."""
     relative_uncertainty: float = 0.0
@@ -44,7 +44,7 @@ class Observation:
     where: str = ""
     """``FILE: FIELD``, for errors."""
     message: float | None = None
-    """Bytes, of a quantity of `lbsim.communication.collective_time.ALONE`."""
+    """Bytes, of a quantity of `lbsim.communication.collective_time.MICROBENCHMARKS`."""
     relative_to: Scenario | None = None
     """If there is one, *value* is the quantity divided by the same quantity there."""
 
@@ -55,7 +55,7 @@ class Observation:
 
 
 @dataclass
-class FitProblem:
+class CalibrationProblem:
     """The predictions of all *observations* as a function of the *parameters*' places on their lines.
 
     A place that is not a number is the profile's own. What was predicted once is kept.
@@ -88,11 +88,11 @@ class FitProblem:
             self.machines.append(machines.setdefault(machine, len(machines)))
             self.has.append(tuple(k for k, one in enumerate(self.parameters) if one.stands_in(scenario)))
         self._made: dict[tuple[Any, ...], float] = {}
-        self._alike: dict[tuple[Any, ...], Steps] = {}
+        self._alike: dict[tuple[Any, ...], ScenarioMetrics] = {}
 
     def check(self) -> None:
         """Raise InputError for an observation of what cannot run."""
-        profiles, steps = np.full(len(self.parameters), math.nan), dict[int, Steps]()
+        profiles, steps = np.full(len(self.parameters), math.nan), dict[int, ScenarioMetrics]()
         for row, one in enumerate(self.observations):
             try:
                 for scenario in one.scenarios:
@@ -103,7 +103,7 @@ class FitProblem:
 
     def logarithms(self, places: Vector, touching: int | None = None) -> Vector:
         """Return the logarithm of each prediction, or of those alone that parameter *touching* changes."""
-        steps: dict[int, Steps] = {}
+        steps: dict[int, ScenarioMetrics] = {}
         return np.array([self._logarithm(row, places, steps) for row in self.touched(touching)])
 
     def touched(self, parameter: int | None) -> list[int]:
@@ -124,7 +124,7 @@ class FitProblem:
             jacobian[rows, column] = (self.logarithms(moved, parameter) - here[rows]) / _STEP
         return jacobian
 
-    def _logarithm(self, row: int, places: Vector, steps: dict[int, Steps]) -> float:
+    def _logarithm(self, row: int, places: Vector, steps: dict[int, ScenarioMetrics]) -> float:
         """Return the logarithm of one prediction; *steps* are of the scenarios that have been moved to *places*."""
         one, found = self.observations[row], []
         for number in self.uses[row]:
@@ -141,23 +141,25 @@ class FitProblem:
         """Return *place*, or none where the profile itself is there."""
         return None if math.isnan(place) or place == self.parameters[k].place else place
 
-    def _steps(self, number: int, places: Sequence[float | None]) -> Steps:
+    def _steps(self, number: int, places: Sequence[float | None]) -> ScenarioMetrics:
         """Return the steps of a scenario with its parameters at *places*; a step on one GPU is played once."""
         own = {self.parameters[k]: place for k, place in zip(self.has[number], places, strict=True)}
-        changes = {one.path: on(place, one.prior.line) for one, place in own.items() if place is not None}
+        changes = {
+            one.path: from_unconstrained(place, one.prior.line) for one, place in own.items() if place is not None
+        }
         scenario = override(self.scenarios[number], changes)
         key = (
             self.machines[number],
             *(place for one, place in own.items() if not one.path.startswith(_NOT_ON_ONE_GPU)),
         )
-        return Steps(scenario, self._alike.setdefault(key, Steps(scenario)))
+        return ScenarioMetrics(scenario, self._alike.setdefault(key, ScenarioMetrics(scenario)))
 
 
 @dataclass(frozen=True)
-class FreeOnes:
+class FixedSubset:
     """A problem in which the *free* parameters alone move; the others are where the profiles have them."""
 
-    problem: FitProblem
+    problem: CalibrationProblem
     free: Sequence[int]
 
     def logarithms(self, places: Vector) -> Vector:
@@ -174,14 +176,14 @@ class FreeOnes:
         return every
 
 
-def _predicted(steps: Steps, one: Observation) -> float:
+def _predicted(steps: ScenarioMetrics, one: Observation) -> float:
     """Return what is predicted of *one*, with *steps* of its scenario; InputError if it is nothing to learn from."""
-    if one.quantity not in ALONE:
+    if one.quantity not in MICROBENCHMARKS:
         value = steps.value(one.quantity)
     elif one.message is None:
         raise InputError(f"{one.quantity}: of which message? an observation of it has one")
     else:
-        value = ALONE[one.quantity](steps.scenario, one.message)
+        value = MICROBENCHMARKS[one.quantity](steps.scenario, one.message)
     if not value > 0:
         raise InputError(f"{one.quantity}: predicted to be {value:g} here, so that nothing can be learnt from it")
     return value

@@ -7,17 +7,17 @@ of what is added.
 import math
 from typing import Literal
 
-Line = Literal["log", "logit", "linear"]
+Transform = Literal["log", "logit", "linear"]
 
 
-def coordinate(value: float, line: Line) -> float:
+def to_unconstrained(value: float, line: Transform) -> float:
     """Return where *value* is on its line."""
     if line == "linear":
         return value
     return math.log(value) if line == "log" else math.log(value / (1 - value))
 
 
-def on(place: float, line: Line) -> float:
+def from_unconstrained(place: float, line: Transform) -> float:
     """Return the value at *place* on its line."""
     if line == "linear":
         return place
@@ -26,10 +26,14 @@ def on(place: float, line: Line) -> float:
     return 1 / (1 + math.exp(-place)) if place > 0 else math.exp(place) / (1 + math.exp(place))
 
 
-def moved(value: float, distance: float, line: Line) -> float:
+def shifted(value: float, distance: float, line: Transform) -> float:
     """Return the value *distance* from *value* on its line; of the logarithm's, which 0 is not on, 0 stays.
 
     >>> moved(2.0, 0.5, "linear"), moved(0.0, 0.5, "log")
     (2.5, 0.0)
     """
-    return value * math.exp(distance) if line == "log" else on(coordinate(value, line) + distance, line)
+    return (
+        value * math.exp(distance)
+        if line == "log"
+        else from_unconstrained(to_unconstrained(value, line) + distance, line)
+    )

@@ -15,7 +15,7 @@ import typer
 from lbsim.errors import InputError
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import Folders
-from lbsim.scenario.request import Question, ask, read_tables
+from lbsim.scenario.request import Request, build_scenario, read_tables
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.workload_file import SUFFIXES
 
@@ -151,21 +151,21 @@ def question_of(
     anchor: Anchor = None,
     changes: Changes = None,
     own: OwnProfiles = None,
-) -> Question:
+) -> Request:
     """Return what these options ask, which may not say how many GPUs."""
     said = read_tables(scenario_file) if scenario_file else {}
     plan = {"gpus": gpus, "batch_per_gpu": batch_per_gpu, "precision": precision, "all_reduce": all_reduce}
     said["plan"] = said.get("plan", {}) | given(plan)
     named = given({"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion})
     folders = Folders(own_folders(own), scenario_file.absolute().parent if scenario_file else None)
-    return Question(said, from_here(named | pairs(changes or [])), folders)
+    return Request(said, from_here(named | pairs(changes or [])), folders)
 
 
-def scenario_of(question: Question) -> Scenario:
+def scenario_of(question: Request) -> Scenario:
     """Return the scenario that *question* asks about, or raise InputError if it does not say how many GPUs."""
     if "gpus" not in question.tables["plan"]:
         raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
-    return ask(question.tables, question.changes, question.folders)
+    return build_scenario(question.tables, question.changes, question.folders)
 
 
 def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:

@@ -81,7 +81,7 @@ def link_of(scenario: Scenario) -> Link:
     return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
 
 
-ALONE: dict[str, Callable[[Scenario, float], float]] = {
+MICROBENCHMARKS: dict[str, Callable[[Scenario, float], float]] = {
     "all_reduce_time": lambda scenario, message: time_all_reduce(scenario, message).time,
     "bus_bandwidth": lambda scenario, message: time_all_reduce(scenario, message).bus_bandwidth,
     "message_time": lambda scenario, message: link_of(scenario).time(message),

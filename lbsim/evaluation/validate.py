@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lbsim.communication.collective_time import ALONE
+from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
 from lbsim.measurements.case import CaseFile, Observed, case_files, read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.metrics import VALUES, Steps
+from lbsim.simulation.metrics import METRICS, ScenarioMetrics
 from lbsim.uncertainty.interval import interval, learnt
 from lbsim.units import Dimension
 
@@ -142,15 +142,15 @@ class _Predictions:
     Their intervals are as wide as the residuals of the other systems, models and cards ask.
     """
 
-    made: dict[str, Steps] = field(default_factory=dict)
+    made: dict[str, ScenarioMetrics] = field(default_factory=dict)
 
     def of(self, scenario: Scenario, quantity: str, system: str) -> _Predicted:
         key = scenario.model_dump_json()
         if key not in self.made:
             check_fits(scenario)
-            self.made[key] = Steps(scenario)
+            self.made[key] = ScenarioMetrics(scenario)
         value = self.made[key].value(quantity)
-        if quantity not in VALUES:
+        if quantity not in METRICS:
             return _Predicted(value, None, None)
         bounds = interval(scenario, {quantity: value}, _LEVEL, without=_own(scenario, system)).ranges[quantity]
         return _Predicted(value, bounds.low, bounds.high)
@@ -169,11 +169,11 @@ def _names(file: Path, content: CaseFile, observed: Observed) -> str:
 def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Predictions) -> Result:
     folders = Folders(beside=file.parent.absolute())
     try:
-        scenario = ask(content.scenario, observed.set, folders)
+        scenario = build_scenario(content.scenario, observed.set, folders)
         base: Scenario | None = None
         predicted = _predicted(scenario, observed, predictions, content.system)
         if observed.relative_to is not None:
-            base = ask(content.scenario, observed.set | observed.relative_to, folders)
+            base = build_scenario(content.scenario, observed.set | observed.relative_to, folders)
             predicted = _ratio(predicted, _predicted(base, observed, predictions, content.system))
     except InputError as error:
         raise InputError(f"{file}: {observed.id}: {error}") from None
@@ -200,7 +200,7 @@ def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Pre
 def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions, system: str) -> _Predicted:
     if observed.message is None:
         return predictions.of(scenario, observed.quantity, system)
-    value = ALONE[observed.quantity](scenario, observed.message)
+    value = MICROBENCHMARKS[observed.quantity](scenario, observed.message)
     off = learnt("all_reduce", _LEVEL, frozenset({system}))
     quick, slow = math.exp(off.below), math.exp(off.above)
     if observed.quantity.endswith("time"):

@@ -29,7 +29,7 @@ QUANTITIES: dict[str, Dimension | None] = {
 """What can be observed, by its key in a prediction's JSON; none is a plain number."""
 
 Changes = dict[str, Any]
-"""What differs from the file's scenario, by name or dotted path; see `lbsim.scenario.request.ask`."""
+"""What differs from the file's scenario, by name or dotted path; see `lbsim.scenario.request.build_scenario`."""
 
 
 class Observed(Table):

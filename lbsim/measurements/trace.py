@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lbsim.atomic_write import write_whole
+from lbsim.atomic_write import write_atomically
 from lbsim.errors import InputError, in_one_line
 from lbsim.profiles.profile import Table, Text
 
@@ -158,7 +158,7 @@ def parse_trace(text: str | bytes, file: Path) -> Trace:
 
 def write_trace(trace: Trace, file: Path) -> None:
     """Write *trace* to *file* whole or not at all."""
-    write_whole(trace.model_dump_json(indent=1, exclude_defaults=False) + "\n", file)
+    write_atomically(trace.model_dump_json(indent=1, exclude_defaults=False) + "\n", file)
 
 
 def _fault(error: ValidationError, file: Path) -> InputError:

@@ -24,7 +24,7 @@ def typical_step(trace: Trace) -> int:
     return min(took, key=lambda step: (abs(took[step] - middle), step))
 
 
-def played(measured: RankTimeline) -> Timeline:
+def measured_timeline(measured: RankTimeline) -> Timeline:
     """Return *measured* as the spans that a simulated step has.
 
     Backward is cut where gradients were ready. A buffer waits from when it is ready until it is sent, and

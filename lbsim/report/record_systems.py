@@ -7,7 +7,7 @@ from lbsim.measurements.case import read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
 from lbsim.report.subject import Subject, labelled
 from lbsim.report.writer import Report
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
 
@@ -44,7 +44,7 @@ def seed_report(seed: Seed, command: str) -> Report:
 def _scenarios(cases: Path) -> list[Scenario]:
     """Return the scenarios of *cases* that are not anchored, on several GPUs; of one model and batch the largest."""
     content = read_case_file(cases)
-    every = [ask(content.scenario, one.set, Folders(beside=cases.parent)) for one in content.observed]
+    every = [build_scenario(content.scenario, one.set, Folders(beside=cases.parent)) for one in content.observed]
     largest: dict[tuple[str, int, str], Scenario] = {}
     for scenario in every:
         plan = scenario.plan

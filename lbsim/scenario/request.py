@@ -34,7 +34,7 @@ def read_tables(file: Path) -> dict[str, Any]:
     return scenario
 
 
-def ask(tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders = SHIPPED) -> Scenario:
+def build_scenario(tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders = SHIPPED) -> Scenario:
     """Return the scenario of *tables* with *changes*.
 
     ``cluster``, ``model``, ``software`` and ``anchor`` replace what the tables say; a dotted path changes one
@@ -59,7 +59,7 @@ def in_order(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Question:
+class Request:
     """What was written, before it is a scenario: the tables of a file, and changes to them."""
 
     tables: Mapping[str, Any]

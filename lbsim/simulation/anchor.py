@@ -8,7 +8,7 @@ from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.profiles.slow_parts import without_slow_parts
 from lbsim.scenario.scenario import Anchor, Scenario
-from lbsim.simulation.step_builder import play
+from lbsim.simulation.step_builder import simulate_step
 from lbsim.units import SAMPLE_RATE
 
 _CONSTANT_SHARE = 0.5
@@ -44,7 +44,7 @@ def measured_factor(there: Scenario, times: ComputeTimes, anchor: Anchor) -> flo
     measured = there.plan.batch / anchor.throughput
 
     def excess(scale: float) -> float:
-        return play(there, times.scaled(scale), anchor.gpus).timeline.step_time - measured
+        return simulate_step(there, times.scaled(scale), anchor.gpus).timeline.step_time - measured
 
     return _root(excess, anchor)
 

@@ -10,7 +10,7 @@ from lbsim.compute.roofline import compute_times
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchored
-from lbsim.simulation.step_builder import Played, play
+from lbsim.simulation.step_builder import StepResult, simulate_step
 from lbsim.simulation.timeline import Timeline
 from lbsim.workload.layers import Workload
 
@@ -30,10 +30,10 @@ class Breakdown:
     update: float
 
 
-class Steps:
+class ScenarioMetrics:
     """A step of *scenario* on all its GPUs, on those of a node among them, and on one, as far as they are asked for."""
 
-    def __init__(self, scenario: Scenario, like: "Steps | None" = None) -> None:
+    def __init__(self, scenario: Scenario, like: "ScenarioMetrics | None" = None) -> None:
         """*like* are those of a scenario in which a step on one GPU is the same, where there are such."""
         self.scenario = scenario
         self.like = like
@@ -57,24 +57,24 @@ class Steps:
         return self.rated.scaled(self.compute_scale)
 
     @cached_property
-    def run(self) -> Played:
+    def run(self) -> StepResult:
         """The step on all GPUs."""
-        return play(self.scenario, self.times, self.scenario.plan.gpus)
+        return simulate_step(self.scenario, self.times, self.scenario.plan.gpus)
 
     @cached_property
-    def node(self) -> Played:
+    def node(self) -> StepResult:
         """The step on one node's GPUs."""
         gpus, node = self.scenario.plan.gpus, self.scenario.cluster.gpus_per_node
-        return self.run if gpus <= node else play(self.scenario, self.times, node)
+        return self.run if gpus <= node else simulate_step(self.scenario, self.times, node)
 
     @cached_property
-    def alone(self) -> Played:
+    def alone(self) -> StepResult:
         """The step on one GPU."""
         if self.scenario.plan.gpus == 1:
             return self.run
         if self.like and self.like.scenario.plan.gpus > 1:  # or it may have slow parts, and this is of healthy ones
             return self.like.alone
-        return play(self.scenario, self.times, 1)
+        return simulate_step(self.scenario, self.times, 1)
 
     @property
     def breakdown(self) -> Breakdown:
@@ -82,20 +82,20 @@ class Steps:
         return breakdown(self.times, self.run.timeline, self.run.stretch, self.times.update)
 
     def value(self, quantity: str) -> float:
-        """Return *quantity*, a key of `VALUES`, ``communication_time`` or a part of the breakdown, in SI."""
-        if quantity in VALUES:
-            return VALUES[quantity](self)
+        """Return *quantity*, a key of `METRICS`, ``communication_time`` or a part of the breakdown, in SI."""
+        if quantity in METRICS:
+            return METRICS[quantity](self)
         if quantity == "communication_time":
             return self.run.timeline.busy("communication")
         part: float = getattr(self.breakdown, quantity.removeprefix("breakdown."))
         return part
 
 
-def _step_time(steps: Steps) -> float:
+def _step_time(steps: ScenarioMetrics) -> float:
     return steps.run.timeline.step_time
 
 
-VALUES: dict[str, Callable[[Steps], float]] = {
+METRICS: dict[str, Callable[[ScenarioMetrics], float]] = {
     "throughput": lambda steps: steps.scenario.plan.batch / _step_time(steps),
     "throughput_per_gpu": lambda steps: steps.scenario.plan.batch_per_gpu / _step_time(steps),
     "step_time": _step_time,

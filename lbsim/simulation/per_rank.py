@@ -19,8 +19,8 @@ from lbsim.profiles.hardware import Cluster
 from lbsim.profiles.slow_parts import slow_parts
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchored
-from lbsim.simulation.step_builder import step_of
-from lbsim.simulation.step_simulator import Step, Transfer
+from lbsim.simulation.step_builder import schedule_of
+from lbsim.simulation.step_simulator import StepSchedule, Transfer
 
 _MOST_CLOCKS = 2**20
 """Ranks times steps that are played at once: 8 MiB an array."""
@@ -75,7 +75,7 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
     check_fits(scenario)
     fabric = fabric_of(scenario, cluster, plan.gpus)
     times_alone = compute_times(scenario)
-    step = step_of(scenario, times_alone.scaled(anchored(scenario, times_alone)), fabric)
+    step = schedule_of(scenario, times_alone.scaled(anchored(scenario, times_alone)), fabric)
     variation = _Variation(scenario)
     times: list[float] = []
     slowest: list[int] = []
@@ -139,7 +139,7 @@ def _links(cluster: Cluster, gpus: int) -> LinkPace | None:
     return None if (pace.intra_node == 1).all() and (pace.inter_node == 1).all() else pace
 
 
-def play(step: Step, compute: Clocks, links: LinkPace | None = None) -> tuple[Clocks, Clocks]:
+def play(step: StepSchedule, compute: Clocks, links: LinkPace | None = None) -> tuple[Clocks, Clocks]:
     """Return when each rank has ended backward, and the step.
 
     *compute* holds times as long as ``step.times`` that each rank, a row, computes in each step, a column.

@@ -10,13 +10,13 @@ from lbsim.compute.roofline import memory_rate
 from lbsim.profiles.catalog import module
 from lbsim.profiles.slow_parts import with_slowest_links, without_slow_parts
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.step_simulator import Step, Transfer, simulate
+from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
 from lbsim.simulation.stragglers import slowest_compute
 from lbsim.simulation.timeline import Timeline
 
 
 @dataclass(frozen=True)
-class Played:
+class StepResult:
     """One step as it went."""
 
     timeline: Timeline
@@ -25,20 +25,20 @@ class Played:
     """Share by which waiting for the slowest rank lengthens compute."""
 
 
-def play(scenario: Scenario, times: ComputeTimes, gpus: int) -> Played:
+def simulate_step(scenario: Scenario, times: ComputeTimes, gpus: int) -> StepResult:
     """Play a step of *scenario* on *gpus* GPUs, each of which computes for *times* when nothing disturbs it."""
     # what a scale is compared with is a healthy machine
     cluster = scenario.cluster if gpus == scenario.plan.gpus else without_slow_parts(scenario.cluster)
     stretch = slowest_compute(cluster, gpus, scenario.software.straggler_spread)
     fabric = fabric_of(scenario, with_slowest_links(cluster, gpus), gpus)
-    step = step_of(scenario, times.scaled(1 + stretch), fabric)
-    return Played(simulate(step, scenario.software.library.streams), step.transfers, stretch)
+    step = schedule_of(scenario, times.scaled(1 + stretch), fabric)
+    return StepResult(simulate(step, scenario.software.library.streams), step.transfers, stretch)
 
 
-def step_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> Step:
+def schedule_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> StepSchedule:
     """Return what happens in a step of *scenario* on *fabric*, whose GPUs compute for *times*."""
     plan, software, several = scenario.plan, scenario.software, fabric.gpus > 1
-    return Step(
+    return StepSchedule(
         times=times,
         transfers=_transfers(scenario, times, fabric) if several else (),
         overlap=plan.overlap,

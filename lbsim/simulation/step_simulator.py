@@ -54,7 +54,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepSchedule:
     """All that happens in one step of training."""
 
     times: ComputeTimes
@@ -68,7 +68,7 @@ class Step:
     """Seconds to prepare one step's input, which overlaps with the step before."""
 
 
-def simulate(step: Step, streams: int = 1) -> Timeline:
+def simulate(step: StepSchedule, streams: int = 1) -> Timeline:
     """Play steps until one takes as long as the one before it, and return that one.
 
     *streams* collectives may be under way at once; their phases share the links that they cross fairly.
@@ -86,7 +86,7 @@ def simulate(step: Step, streams: int = 1) -> Timeline:
 
 
 class _Machine:
-    def __init__(self, step: Step, streams: int) -> None:
+    def __init__(self, step: StepSchedule, streams: int) -> None:
         self.step = step
         self.environment = simpy.Environment()
         self.streams = simpy.Resource(self.environment, streams)

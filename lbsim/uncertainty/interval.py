@@ -33,7 +33,7 @@ _STEPS = frozenset({"software.straggler_spread", "software.overlap_slowdown", "s
 
 
 @dataclass(frozen=True)
-class Measured:
+class CalibrationSpread:
     """What a calibration in use says."""
 
     spread: Mapping[str, float]
@@ -44,7 +44,7 @@ class Measured:
     """Standard deviation of what it did not explain, in the logarithm."""
 
 
-_NOTHING = Measured({}, frozenset(), 0.0)
+_NOTHING = CalibrationSpread({}, frozenset(), 0.0)
 
 
 @lru_cache
@@ -63,7 +63,7 @@ def interval(
     scenario: Scenario,
     values: dict[str, float],
     level: float,
-    measured: Measured = _NOTHING,
+    measured: CalibrationSpread = _NOTHING,
     without: frozenset[str] = _NOBODY,
 ) -> Interval:
     """Return within what *values* lie with probability *level*, with what was *measured* of the scenario's parts.
@@ -95,7 +95,7 @@ class _Asked:
 
     scenario: Scenario
     level: float
-    measured: Measured
+    measured: CalibrationSpread
     without: frozenset[str]
 
     def whole(self) -> Bounds:

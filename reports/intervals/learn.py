@@ -23,9 +23,9 @@ from lbsim.evaluation.cross_validation.folds import Case, cases
 from lbsim.evaluation.cross_validation.leave_out import leave_out
 from lbsim.measurements.case import case_files, read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario, override
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 from lbsim.uncertainty.conformal import Bounds, Groups, bounds
 from lbsim.uncertainty.interval import interval, larger_class, scaling_class
 from lbsim.uncertainty.residuals import EARLY, Residuals
@@ -126,8 +126,8 @@ def of_efficiencies() -> dict[str, Class]:
         content = read_case_file(file)
         for one in content.observed:
             if one.quantity in EFFICIENCIES and one.relative_to is None:
-                scenario = ask(content.scenario, one.set, Folders(beside=file.parent))
-                lag = math.log(Steps(scenario).value(one.quantity) / one.si)
+                scenario = build_scenario(content.scenario, one.set, Folders(beside=file.parent))
+                lag = math.log(ScenarioMetrics(scenario).value(one.quantity) / one.si)
                 found.setdefault(scaling_class(scenario), {}).setdefault(content.system, []).append(lag)
     return found
 
@@ -200,7 +200,7 @@ def asked() -> dict[tuple[str, str, str], Scenario]:
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
         for one in content.observed:
-            scenario = ask(content.scenario, one.set, Folders(beside=file.parent))
+            scenario = build_scenario(content.scenario, one.set, Folders(beside=file.parent))
             found[content.system, one.id, one.quantity] = scenario.model_copy(update={"anchor": None})
     return found
 

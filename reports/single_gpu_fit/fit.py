@@ -26,7 +26,7 @@ from lbsim.evaluation.single_gpu.rates import Rate, Values, kernel_time, kernels
 from lbsim.measurements.case import read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
 from lbsim.profiles.hardware import Accelerator
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Anchor
 from lbsim.simulation.anchor import measured_factor
 
@@ -114,7 +114,7 @@ def write_nodes() -> None:
     """
     content = read_case_file(PUBLISHED_CASES / "codreanu2017.toml")
     for observed in content.observed:
-        scenario = ask(content.scenario, observed.set)
+        scenario = build_scenario(content.scenario, observed.set)
         plan, card = scenario.plan, scenario.cluster.accelerator
         rate = observed.si
         if observed.quantity == "time_to_train":

@@ -24,9 +24,9 @@ from lbsim.evaluation.single_gpu.rates import Rate, Values, kernel_time, kernels
 from lbsim.measurements.case import case_files, read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
 from lbsim.profiles.hardware import Speed
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 FILE = Path(__file__).with_name("left_out.csv")
 COLUMNS = ("left_out", "group", "system", "id", "quantity", "cores", "gpus", "place", "year", "software", "card", "lag")
@@ -47,7 +47,7 @@ class Several:
     def lag(self, scenario: Scenario) -> float:
         """Return the logarithm of observed over predicted seconds."""
         sign = 1 if self.quantity in TIMES else -1
-        return sign * math.log(self.value / Steps(scenario).value(self.quantity))
+        return sign * math.log(self.value / ScenarioMetrics(scenario).value(self.quantity))
 
 
 def several() -> list[Several]:
@@ -59,7 +59,7 @@ def several() -> list[Several]:
             wanted = one.class_.startswith(("scaling", "several GPUs", "seed time, not anchored"))
             if wanted and one.relative_to is None and one.quantity in RATES + TIMES:
                 changes = one.set | content.unfitted | one.unfitted
-                scenario = ask(content.scenario, changes, Folders(beside=file.parent))
+                scenario = build_scenario(content.scenario, changes, Folders(beside=file.parent))
                 scenario = scenario.model_copy(update={"anchor": None})
                 found[content.system, one.id, one.quantity] = Several(
                     content.system, one.id, one.quantity, scenario, one.si

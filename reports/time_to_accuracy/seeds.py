@@ -13,7 +13,7 @@ from lbsim.accuracy.choice import Choice, Wish, recipes_for
 from lbsim.accuracy.search import time_to_accuracy
 from lbsim.measurements.case import read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
 TABLE = Path(__file__).parent / "seeds.csv"
@@ -51,7 +51,7 @@ class Seed:
     def scenario(self) -> Scenario:
         """Their machine and software; the number of GPUs and the batch are to be chosen."""
         tables = read_case_file(PUBLISHED_CASES / f"{self.case}.toml").scenario
-        return ask(tables, {"model": self.model, **self.changes})
+        return build_scenario(tables, {"model": self.model, **self.changes})
 
 
 SEEDS = (

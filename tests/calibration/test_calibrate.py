@@ -14,13 +14,13 @@ from lbsim.calibration.calibrate import fit
 from lbsim.calibration.calibration import Calibration, Fitted
 from lbsim.calibration.observations import Found, find
 from lbsim.calibration.problem import Observation
-from lbsim.calibration.transforms import coordinate
+from lbsim.calibration.transforms import to_unconstrained
 from lbsim.cli.app import app, main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED
 from lbsim.profiles.toml import as_toml
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 CHECKOUT = Path(__file__).parents[2]
 POLARIS = CHECKOUT / "traces" / "nccl-tests" / "polaris-32-a100.txt"
@@ -48,7 +48,7 @@ def measured(outliers=0.0, seed=1, models=("resnet50",), batches=(16, 32), finen
 
     for model, gpus, batch in product(models, (4, 8, 16, 32), batches):
         here = override(scenario, {"model": model, "plan.gpus": gpus, "plan.batch_per_gpu": batch})
-        observe(here, "throughput", Steps(override(here, TRUE)).value("throughput"))
+        observe(here, "throughput", ScenarioMetrics(override(here, TRUE)).value("throughput"))
     here = override(scenario, {"plan.gpus": 16})
     for power in range(10 * fineness, 28 * fineness):
         size = 2.0 ** (power / fineness)
@@ -183,8 +183,8 @@ def test_an_unknown_path_is_one_line_with_the_nearest():
 
 
 def test_a_line_has_no_ends():
-    assert coordinate(0.5, "logit") == 0
-    assert coordinate(1.0, "log") == 0
+    assert to_unconstrained(0.5, "logit") == 0
+    assert to_unconstrained(1.0, "log") == 0
 
 
 def test_the_command_fits_a_real_trace_and_predict_takes_it(tmp_path):

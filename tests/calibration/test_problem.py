@@ -6,11 +6,11 @@ import pytest
 
 from lbsim import Scenario, override
 from lbsim.calibration.parameters import parameters
-from lbsim.calibration.problem import FitProblem, FreeOnes, Observation
-from lbsim.calibration.transforms import on
-from lbsim.communication.collective_time import ALONE
+from lbsim.calibration.problem import CalibrationProblem, FixedSubset, Observation
+from lbsim.calibration.transforms import from_unconstrained
+from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.errors import InputError
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 PATHS = [
     "cluster.inter_node.latency",
@@ -48,16 +48,23 @@ def many():
 @pytest.fixture(scope="module")
 def problem():
     observations = list(many())
-    return FitProblem(observations, parameters((here for one in observations for here in one.scenarios), PATHS))
+    return CalibrationProblem(observations, parameters((here for one in observations for here in one.scenarios), PATHS))
 
 
 def directly(one, parameters, places):
     """Predict *one* with nothing kept from before."""
     found = []
     for scenario in one.scenarios:
-        changes = {each.path: on(place, each.prior.line) for each, place in zip(parameters, places, strict=True)}
+        changes = {
+            each.path: from_unconstrained(place, each.prior.line)
+            for each, place in zip(parameters, places, strict=True)
+        }
         moved = override(scenario, changes)
-        value = Steps(moved).value(one.quantity) if one.message is None else ALONE[one.quantity](moved, one.message)
+        value = (
+            ScenarioMetrics(moved).value(one.quantity)
+            if one.message is None
+            else MICROBENCHMARKS[one.quantity](moved, one.message)
+        )
         found.append(math.log(value))
     return found[0] - sum(found[1:])
 
@@ -84,10 +91,10 @@ def test_a_derivative_is_what_a_step_away_says(problem):
 
 
 def test_what_is_not_free_is_as_the_profiles_have_it(problem):
-    profiles = FreeOnes(problem, ()).logarithms(np.zeros(0))
-    assert math.exp(profiles[0]) == pytest.approx(Steps(problem.observations[0].scenario).value("throughput"))
+    profiles = FixedSubset(problem, ()).logarithms(np.zeros(0))
+    assert math.exp(profiles[0]) == pytest.approx(ScenarioMetrics(problem.observations[0].scenario).value("throughput"))
     link = next(k for k, one in enumerate(problem.parameters) if one.path == "cluster.inter_node.efficiency")
-    slower = FreeOnes(problem, (link,)).logarithms(np.array([problem.parameters[link].prior.middle - 1]))
+    slower = FixedSubset(problem, (link,)).logarithms(np.array([problem.parameters[link].prior.middle - 1]))
     changed = {
         (one.quantity, one.scenario.plan.gpus)
         for one, before, after in zip(problem.observations, profiles, slower, strict=True)
@@ -100,7 +107,7 @@ def test_what_is_not_free_is_as_the_profiles_have_it(problem):
 def test_what_cannot_run_is_named_by_its_place():
     too_much = override(MACHINE, {"plan.batch_per_gpu": 100_000})
     with pytest.raises(InputError, match=r"^measured\.csv: line 3: plan.batch_per_gpu: 100000 needs"):
-        FitProblem([Observation(too_much, "throughput", 1.0, where="measured.csv: line 3")], []).check()
+        CalibrationProblem([Observation(too_much, "throughput", 1.0, where="measured.csv: line 3")], []).check()
     lost = Observation(MACHINE, "all_reduce_time", 1.0, where="measured.csv: line 4")
     with pytest.raises(InputError, match=r"^measured\.csv: line 4: all_reduce_time: of which message"):
-        FitProblem([lost], []).check()
+        CalibrationProblem([lost], []).check()

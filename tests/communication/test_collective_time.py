@@ -7,7 +7,7 @@ import pytest
 
 from lbsim import Scenario
 from lbsim.cli.app import main
-from lbsim.communication.collective_time import ALONE
+from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.measurements.case import ALL_REDUCES
 from tests.communication.test_oracles import LINK
 
@@ -58,12 +58,12 @@ def test_a_message_alone_takes_its_latency_and_its_bytes_over_what_its_link_reac
     here = Scenario.of(gpus=gpus, cluster="dgx-1-v100")
     link = getattr(here.cluster, name)
     reached = link.efficiency * link.bandwidth
-    assert ALONE["message_time"](here, 1e6) == pytest.approx(link.latency + 1e6 / reached)
-    assert ALONE["message_rate"](here, 1e6) == pytest.approx(reached)
+    assert MICROBENCHMARKS["message_time"](here, 1e6) == pytest.approx(link.latency + 1e6 / reached)
+    assert MICROBENCHMARKS["message_rate"](here, 1e6) == pytest.approx(reached)
 
 
 def test_every_quantity_of_an_all_reduce_that_a_case_may_have_can_be_predicted():
-    assert set(ALL_REDUCES) <= set(ALONE)
+    assert set(ALL_REDUCES) <= set(MICROBENCHMARKS)
 
 
 def test_phases_add_up_to_the_time_less_the_start(answer):

@@ -12,7 +12,7 @@ from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import Step, Transfer, simulate
+from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
 
 ORACLES = Path(__file__).parent / "oracles"
 FREE = Library(name="free", source="the oracles charge nothing", per_collective=0.0, per_step=0.0)
@@ -54,7 +54,7 @@ def exposed_step(buckets, ranks):
     transfers = tuple(
         Transfer(buffer, ring.all_reduce(buffer.message, fabric), fabric) for buffer in fuse(times.gradients, plan)
     )
-    return Step(times, transfers), fabric
+    return StepSchedule(times, transfers), fabric
 
 
 def exposed(buckets, ranks):

@@ -25,7 +25,7 @@ from lbsim.evaluation.targets.single_gpu import insides_of
 from lbsim.measurements.case import read_case_file
 from lbsim.measurements.trace import Evidence, Observation, Trace, write_trace
 from lbsim.profiles.catalog import PUBLISHED_CASES
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 CLUSTER = 'source = "a paper"\nsystem = "{system}"\n[scenario]\ncluster = "{cluster}"\nsoftware = "{software}"\n'
 PLAN = "[scenario.plan]\ngpus = {gpus}\nbatch_per_gpu = 32\n"
@@ -68,7 +68,7 @@ def cases(tmp_path_factory):
     policies = []
     for gpus in (4, 8, 16):
         for policy in POLICIES:
-            seconds = Steps(override(slow, {"plan.gpus": gpus, "plan.fusion": policy})).value("step_time")
+            seconds = ScenarioMetrics(override(slow, {"plan.gpus": gpus, "plan.fusion": policy})).value("step_time")
             changes = {"plan__gpus": gpus, "plan__fusion": policy}
             name = f"H-{gpus}-{policy}"
             policies.append(entry(name, "step_time", f'"{seconds} s"', "fusion policies", "calibrate", **changes))
@@ -310,7 +310,7 @@ def other_machine(model, batch, factor=1.0):
     scenario = Scenario.of(gpus=1, cluster="epyc-loopback", software="pytorch-cpu", model=model, batch_per_gpu=batch)
     values = {"cluster.accelerator.memory_bandwidth": 3e10, "software.speed.vector": 0.2}
     values |= {"cluster.accelerator.peak.fp32": 4e11}
-    steps = Steps(override(scenario, values))
+    steps = ScenarioMetrics(override(scenario, values))
     parts = {"step_time": "step_time", "forward": "breakdown.forward", "backward": "breakdown.backward"}
     return {name: factor * steps.value(quantity) for name, quantity in parts.items()}
 

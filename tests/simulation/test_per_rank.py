@@ -10,7 +10,7 @@ from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.rank_clocks import LinkPace
 from lbsim.profiles.hardware import Cluster
 from lbsim.simulation.per_rank import play, simulate_ranks
-from lbsim.simulation.step_simulator import Step
+from lbsim.simulation.step_simulator import StepSchedule
 from lbsim.simulation.stragglers import expected_maximum, slowdown
 from tests.communication.test_oracles import STEPS, THRESHOLDS, exposed_step
 from tests.scenarios import scenarios
@@ -124,7 +124,7 @@ def test_a_step_without_anything_to_send_is_its_compute():
     from tests.communication.test_oracles import step_of_54_groups  # noqa: PLC0415
 
     times = step_of_54_groups()
-    computed, done = play(Step(times), np.full((4, 2), 1.5), LinkPace(np.ones(4), np.ones(4)))
+    computed, done = play(StepSchedule(times), np.full((4, 2), 1.5), LinkPace(np.ones(4), np.ones(4)))
     assert np.allclose(computed, 1.5 * (times.forward + times.backward))
     assert np.allclose(done, computed)
 

@@ -11,7 +11,7 @@ from lbsim import Scenario, override, predict
 from lbsim.cli.app import main
 from lbsim.evaluation.validate import validate
 from lbsim.profiles.profile import Profile
-from lbsim.uncertainty.interval import Measured, interval, residuals
+from lbsim.uncertainty.interval import CalibrationSpread, interval, residuals
 from lbsim.uncertainty.residuals import Residuals
 
 KEYS = {
@@ -179,7 +179,7 @@ def test_a_level_can_be_asked_for(capsys):
 
 def calibrated(*paths, noise=0.03, gpus=1024):
     """Return the width of a step of an unknown software where these values were measured."""
-    measured = Measured({}, frozenset(paths), noise)
+    measured = CalibrationSpread({}, frozenset(paths), noise)
     return width(interval(scenario(gpus), {"step_time": 1.0}, 0.9, measured).ranges["step_time"])
 
 
@@ -201,6 +201,6 @@ def test_what_a_calibration_did_not_explain_is_not_surer_than_its_noise():
 
 
 def test_it_says_that_it_is_calibrated():
-    measured = Measured({}, frozenset({"software.speed.vector"}), 0.03)
+    measured = CalibrationSpread({}, frozenset({"software.speed.vector"}), 0.03)
     assert "calibrated on this system" in interval(scenario(), {"step_time": 1.0}, 0.9, measured).reason
     assert "no rate of chainer-2017" in interval(scenario(), {"step_time": 1.0}, 0.9).reason

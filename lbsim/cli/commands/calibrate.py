@@ -13,12 +13,12 @@ from lbsim.cli import json_output
 from lbsim.cli.options import Format, OutputFormat, asking_without_a_file
 from lbsim.cli.terminal import print_json, print_note, print_table
 from lbsim.errors import InputError
-from lbsim.scenario.request import Question
+from lbsim.scenario.request import Request
 
 
 @asking_without_a_file
 def calibrate(
-    question: Callable[[], Question],
+    question: Callable[[], Request],
     traces: Annotated[
         list[Path],
         typer.Argument(metavar="TRACE...", help="Of lbsim's harness, nccl-tests, OSU, PyTorch's profiler; CSV; cases."),
@@ -35,7 +35,7 @@ def calibrate(
     For example:  lbsim calibrate nccl.txt --cluster dgx-a100 --out mine.toml
                   lbsim predict --gpus 1024 --cluster dgx-a100 --calibration mine.toml
     """
-    from lbsim.atomic_write import write_whole
+    from lbsim.atomic_write import write_atomically
     from lbsim.calibration.calibrate import fit
     from lbsim.calibration.observations import find
     from lbsim.profiles.toml import as_toml
@@ -47,7 +47,7 @@ def calibrate(
     calibration = fit(found.observations, vary or found.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": found.sources})
     if out is not None:
-        write_whole(as_toml(calibration), out)
+        write_atomically(as_toml(calibration), out)
     if output is Format.JSON:
         print_json(json_output.of_calibration(calibration) | {"left_out": list(found.left_out)})
         return

@@ -27,7 +27,7 @@ from lbsim.cli.options import (
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import Folders
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
 
@@ -53,7 +53,7 @@ def collective(
     """
     plan = given({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
     named = given({"cluster": cluster, "software": software, "software.library": library})
-    scenario = ask({"plan": plan}, from_here(named | pairs(changes or [])), Folders(own_folders(own)))
+    scenario = build_scenario({"plan": plan}, from_here(named | pairs(changes or [])), Folders(own_folders(own)))
     from lbsim.communication import collective_time  # late, for start-up time alone
 
     sizes = collective_time.message_sizes(message, first, last, factor)

@@ -12,7 +12,7 @@ import typer
 from lbsim.cli.options import asking_for_a_question, scenario_of
 from lbsim.errors import InputError
 from lbsim.predict import predict
-from lbsim.scenario.request import Question
+from lbsim.scenario.request import Request
 
 if TYPE_CHECKING:
     from lbsim.simulation.timeline import Timeline
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @asking_for_a_question
 def timeline(
-    question: Question,
+    question: Request,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Written in the Chrome trace format.")],
     trace: Annotated[
         Path | None,
@@ -44,7 +44,7 @@ def timeline(
         told = bool(question.changes or len(question.tables) > 1 or question.tables["plan"])
         if told:
             tables = {**question.tables, "plan": {"gpus": gpus} | question.tables["plan"]}
-            processes = _simulated(Question(tables, question.changes, question.folders)) | processes
+            processes = _simulated(Request(tables, question.changes, question.folders)) | processes
     elif step is not None:
         raise InputError("--step is of a measured trace; write --trace FILE too")
     else:
@@ -57,7 +57,7 @@ def timeline(
     typer.echo(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
 
 
-def _simulated(question: Question) -> "dict[str, Timeline]":
+def _simulated(question: Request) -> "dict[str, Timeline]":
     scenario = scenario_of(question)
     name = f"{Path(scenario.model).name} on {scenario.plan.gpus} GPUs of {scenario.cluster.name}, simulated"
     return {name: predict(scenario).timeline}
@@ -66,7 +66,7 @@ def _simulated(question: Question) -> "dict[str, Timeline]":
 def _measured(file: Path, step: int | None) -> "tuple[int, dict[str, Timeline]]":
     """Return the GPUs of the trace in *file*, and each rank's timeline of its *step* by a name; each from its start."""
     from lbsim.measurements.trace import read_trace
-    from lbsim.measurements.trace_timeline import played, typical_step
+    from lbsim.measurements.trace_timeline import measured_timeline, typical_step
 
     try:
         trace = read_trace(file)
@@ -78,4 +78,6 @@ def _measured(file: Path, step: int | None) -> "tuple[int, dict[str, Timeline]]"
     if not ranks:
         last = max((one.step for one in trace.timelines), default=None)
         raise InputError(f"--step {chosen}: {file} has {'no steps' if last is None else f'steps 0 to {last}'}")
-    return trace.gpus, {f"rank {one.rank}, step {chosen} of {file.name}, measured": played(one) for one in ranks}
+    return trace.gpus, {
+        f"rank {one.rank}, step {chosen} of {file.name}, measured": measured_timeline(one) for one in ranks
+    }

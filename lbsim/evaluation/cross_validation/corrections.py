@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lbsim.calibration.priors import Prior
-from lbsim.calibration.transforms import Line, moved
+from lbsim.calibration.transforms import Transform, shifted
 from lbsim.scenario.paths import value_at
 from lbsim.scenario.scenario import Scenario, override
 
@@ -66,11 +66,11 @@ def corrected(scenario: Scenario, corrections: Mapping[str, float]) -> Scenario:
     """
     changes = {}
     for path, by in corrections.items():
-        after = max(0.0, moved(value_at(scenario, path), by, _line(path)))
+        after = max(0.0, shifted(value_at(scenario, path), by, _line(path)))
         changes[path] = min(after, 1.0) if path.endswith("efficiency") else after
     return override(scenario, changes)
 
 
-def _line(path: str) -> Line:
+def _line(path: str) -> Transform:
     """Return the line of *path*: a constant a step may be added where the profile has none."""
     return "linear" if path == CONSTANT else "log"

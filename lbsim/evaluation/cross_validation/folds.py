@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from lbsim.communication.collective_time import ALONE
+from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.evaluation.cross_validation.corrections import FAMILIES, corrected
 from lbsim.measurements.case import CaseFile, Observed, case_files, read_case_file
 from lbsim.profiles.catalog import Folders
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 Kind = Literal["system", "scale", "model"]
 KINDS: tuple[Kind, ...] = ("system", "scale", "model")
@@ -38,20 +38,20 @@ class Case:
 
     def logarithm(self, corrections: Mapping[str, float]) -> float:
         """Return ln(predicted / observed) with these corrections, by path."""
-        return self._logarithm(Steps(corrected(self.scenario, corrections), self._uncorrected))
+        return self._logarithm(ScenarioMetrics(corrected(self.scenario, corrections), self._uncorrected))
 
     def as_shipped(self) -> float:
         """Return ln(predicted / observed) with what the profiles say."""
-        return self._logarithm(Steps(self.shipped))
+        return self._logarithm(ScenarioMetrics(self.shipped))
 
     @cached_property
-    def _uncorrected(self) -> Steps:
+    def _uncorrected(self) -> ScenarioMetrics:
         """On one GPU a step is the same with and without corrections, which are of links, waiting and collectives."""
-        return Steps(self.scenario)
+        return ScenarioMetrics(self.scenario)
 
-    def _logarithm(self, steps: Steps) -> float:
+    def _logarithm(self, steps: ScenarioMetrics) -> float:
         quantity, message = self.observed.quantity, self.observed.message
-        value = steps.value(quantity) if message is None else ALONE[quantity](steps.scenario, message)
+        value = steps.value(quantity) if message is None else MICROBENCHMARKS[quantity](steps.scenario, message)
         return math.log(value / self.observed.si)
 
 
@@ -77,9 +77,9 @@ def cases(place: Path) -> list[Case]:
             family = next((name for name in FAMILIES if observed.class_.startswith(name)), None)
             if family is not None and observed.relative_to is None:
                 folders = Folders(beside=file.parent.absolute())
-                shipped = ask(content.scenario, observed.set, folders)
+                shipped = build_scenario(content.scenario, observed.set, folders)
                 unfitted = content.unfitted | observed.unfitted
-                scenario = ask(content.scenario, observed.set | unfitted, folders) if unfitted else shipped
+                scenario = build_scenario(content.scenario, observed.set | unfitted, folders) if unfitted else shipped
                 found.append(Case(content, observed, scenario, family, shipped))
     return found
 

@@ -15,7 +15,7 @@ from lbsim.compute.roofline import arithmetic_class, compute_times
 from lbsim.measurements.case import case_files, read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
 from lbsim.profiles.hardware import Speed
-from lbsim.scenario.request import ask
+from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
 KERNEL_PRIORS = {
@@ -101,7 +101,7 @@ def rates(role: str, place: Path = PUBLISHED_CASES) -> list[Rate]:
         for observed in content.observed:
             if not observed.class_.startswith("single GPU") or observed.role != role or observed.relative_to:
                 continue
-            scenario = ask(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
+            scenario = build_scenario(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
             seconds = _seconds(scenario, observed.quantity, observed.si)
             found.append(Rate(content.system, observed.id, observed.quantity, scenario, seconds))
     return found

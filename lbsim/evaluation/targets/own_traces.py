@@ -10,7 +10,7 @@ from lbsim.evaluation.targets.dataset import Place
 from lbsim.evaluation.targets.result import OWN_TRACES, Line
 from lbsim.measurements.trace import read_trace
 from lbsim.profiles.catalog import SHIPPED
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 _LINE = Line(OWN_TRACES, "each model left out", mean_aim=0.05, worst_aim=0.12)
 _FILES = "step-*-epyc.json"
@@ -45,7 +45,7 @@ def errors(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
         fitted = fit([one for one in seen if one.scenario.model != model], tuple(STARTS))
         for one in seen:
             if one.scenario.model == model:
-                predicted = Steps(fitted.apply(one.scenario)).value(one.quantity)
+                predicted = ScenarioMetrics(fitted.apply(one.scenario)).value(one.quantity)
                 yield f"{model} x {one.scenario.plan.batch_per_gpu}", predicted / one.value - 1
 
 

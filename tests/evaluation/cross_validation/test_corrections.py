@@ -5,7 +5,7 @@ import pytest
 from lbsim import Scenario, override
 from lbsim.evaluation.cross_validation.corrections import FAMILIES, corrected
 from lbsim.scenario.paths import value_at
-from lbsim.simulation.metrics import Steps
+from lbsim.simulation.metrics import ScenarioMetrics
 
 HERE = Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017")
 CONSTANT = "software.step_overhead"
@@ -41,7 +41,7 @@ def test_no_correction_changes_a_step_on_one_gpu(name):
     alone = override(HERE, {"plan.gpus": 1})
     moved = corrected(alone, dict.fromkeys(FAMILIES[name].paths(alone), 0.3))
     assert moved != alone
-    assert Steps(moved).value("step_time") == Steps(alone).value("step_time")
+    assert ScenarioMetrics(moved).value("step_time") == ScenarioMetrics(alone).value("step_time")
 
 
 def test_a_library_that_says_nothing_of_steps_inside_a_node_has_none_to_correct():
