@@ -12,7 +12,7 @@ from lbsim.report.subject import Run, Subject
 from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
 
-_SHELL = Path(str(resources.files("lbsim.report"))) / "_page.html"
+_SHELL = Path(str(resources.files("lbsim.report"))) / "page.html"
 
 
 @dataclass(frozen=True)
