@@ -5,6 +5,7 @@ is done. Every step starts when the last rank is done with the one before, so st
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,24 +147,40 @@ def play(step: StepSchedule, compute: Clocks, links: LinkPace | None = None) -> 
     """
     times, slowdown = step.times, step.overlap_slowdown
     clock = compute * (times.input_overhead + times.forward)
-    sent = np.zeros_like(compute)
+    sent, pending = np.zeros_like(compute), list[_Busy]()
     done = 0.0
     for transfer in step.transfers if step.overlap else ():
-        clock = _computed(clock, compute * (transfer.buffer.ready - done), sent, slowdown)
+        clock = _computed(clock, compute * (transfer.buffer.ready - done), pending, slowdown)
         done = transfer.buffer.ready
-        sent = _send(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
-    clock = _computed(clock, compute * (times.backward - done), sent, slowdown)
+        start = np.maximum(clock + transfer.buffer.delay, sent)
+        sent = _send(transfer, start, links)
+        pending = [*(one for one in pending if (one.end > clock).any()), _Busy(start, sent)]
+    clock = _computed(clock, compute * (times.backward - done), pending, slowdown)
     for transfer in () if step.overlap else step.transfers:
         sent = _send(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
     return clock, np.maximum(clock, sent) + times.update + step.overhead
 
 
-def _computed(clock: Clocks, work: Clocks, sent: Clocks, slowdown: float) -> Clocks:
-    """Return the clocks after *work*, which takes longer until what is under way has been *sent*."""
-    if not slowdown:
-        return clock + work
-    beside = np.clip((sent - clock) / (1 + slowdown), 0.0, work)
-    return clock + work + slowdown * beside
+@dataclass(frozen=True)
+class _Busy:
+    """Start and end of one collective on each rank, in seconds."""
+
+    start: Clocks
+    end: Clocks
+
+
+def _computed(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdown: float) -> Clocks:
+    """Return the clocks after *work*, which takes longer by *slowdown* while a *pending* collective runs.
+
+    A rank computes at its full rate until a collective starts (a buffer may wait for Horovod's cycle first), and at
+    the lower rate until it ends; collectives follow one another in the order of *pending*.
+    """
+    for busy in pending if slowdown else ():
+        free = np.clip(busy.start - clock, 0.0, work)
+        clock, work = clock + free, work - free
+        beside = np.clip((busy.end - clock) / (1 + slowdown), 0.0, work)
+        clock, work = clock + (1 + slowdown) * beside, work - beside
+    return clock + work
 
 
 def _send(transfer: Transfer, ready: Clocks, links: LinkPace | None) -> Clocks:

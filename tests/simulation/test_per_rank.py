@@ -31,7 +31,16 @@ def test_equal_ranks_take_the_step_that_events_take(scenario):
         expected = predict(scenario).step_time
     except InputError:
         assume(False)
-    assert simulate_ranks(scenario, steps=1).mean == pytest.approx(expected, rel=1e-3)
+    assert simulate_ranks(scenario, steps=1).mean == pytest.approx(expected, rel=1e-9)
+
+
+def test_compute_is_not_slowed_before_a_buffer_leaves():
+    """Horovod's cycle lets a buffer wait; hypothesis found a scenario that was 3 % too slow rank by rank."""
+    changes = {"cluster.gpus_per_node": 1, "cluster.inter_node.bandwidth": "76 GB/s", "plan.overlap": True}
+    horovod = {"plan.fusion": "horovod", "plan.fusion_threshold": "1 MB", "plan.fusion_cycle": "1 ms"}
+    scenario = Scenario.of(gpus=2, cluster="mn-1", software="chainer-2017", batch_per_gpu=1)
+    scenario = override(alike(scenario), changes | horovod | {"software.overlap_slowdown": 0.2})
+    assert simulate_ranks(scenario, steps=1).mean == pytest.approx(predict(scenario).step_time, rel=1e-9)
 
 
 @pytest.mark.parametrize("row", STEPS, ids=lambda row: f"{row['tool'][:9]}, {row['buckets']}, {row['ranks']}")
