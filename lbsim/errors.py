@@ -10,10 +10,10 @@ class InputError(ValueError):
     """Something the user wrote cannot be used; the message is one line that says what to write."""
 
 
-def unknown(given: str, place: str, valid: Iterable[str], verb: str = "there are") -> InputError:
+def unknown_name(given: str, place: str, valid: Iterable[str], verb: str = "there are") -> InputError:
     """Return the error for a name that does not exist, with the nearest valid one first.
 
-    >>> print(unknown("rign", "lbsim/communication/all_reduce", ["hierarchical", "hybrid", "ring"]))
+    >>> print(unknown_name("rign", "lbsim/communication/all_reduce", ["hierarchical", "hybrid", "ring"]))
     no 'rign' in lbsim/communication/all_reduce; did you mean 'ring'? there are: hierarchical, hybrid, ring
     """
     names = sorted(valid)
@@ -22,7 +22,7 @@ def unknown(given: str, place: str, valid: Iterable[str], verb: str = "there are
     return InputError(f"no '{given}' in {place}; {hint}{verb}: {', '.join(names) or 'none'}")
 
 
-def in_one_line(error: ValidationError, place: str = "") -> InputError:
+def from_validation_error(error: ValidationError, place: str = "") -> InputError:
     """Return the first fault that pydantic found as one line, after *place*, a file or a table."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"])

@@ -44,8 +44,8 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
         communication_time=steps.value("communication_time"),
         interval=interval(scenario, values, level, measured),
         memory=needed,
-        buffers=steps.run.transfers,
-        timeline=steps.run.timeline,
+        buffers=steps.all_gpus.transfers,
+        timeline=steps.all_gpus.timeline,
         compute_scale=steps.compute_scale,
         calibration=calibration.name if calibration else None,
     )

@@ -6,7 +6,7 @@ from lbsim import Scenario, override
 from lbsim.profiles import catalog
 
 MODELS = ("resnet50", "vgg16", "alexnet-owt")
-ALL_REDUCES = tuple(catalog.names("all_reduce"))
+ALL_REDUCES = tuple(catalog.module_names("all_reduce"))
 
 
 @st.composite

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lbsim.accuracy.convergence import Estimate, Law
 from lbsim.accuracy.recipe import Recipe
 from lbsim.accuracy.run_time import TrainingRun
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.simulation.prediction import Prediction
 
@@ -100,7 +100,7 @@ def recipes_for(model: str, name: str | None = None, folders: Folders = SHIPPED)
     """Return the recipes of *model*: the one named, or all whose sources leave nothing open."""
     every = [Recipe.load(known, folders) for known in sorted(folders.files("recipes"))]
     if name is not None and name not in {recipe.name for recipe in every}:
-        raise unknown(name, "lbsim/accuracy/recipes", (recipe.name for recipe in every))
+        raise unknown_name(name, "lbsim/accuracy/recipes", (recipe.name for recipe in every))
     mine = [recipe for recipe in every if recipe.model == model]
     if not mine:
         raise InputError(f"no recipe for '{model}'; there are for: {', '.join(sorted({r.model for r in every}))}")

@@ -15,7 +15,7 @@ from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.predict import predict
 from lbsim.scenario.scenario import Scenario, override
-from lbsim.simulation.anchor import anchored
+from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.prediction import Prediction
 from lbsim.simulation.step_builder import simulate_step
 from lbsim.units import TIME
@@ -116,7 +116,7 @@ def _best(scenario: Scenario, wish: Wish, goal: _Goal, searched: Searched, *, fa
 
 def _step_time(scenario: Scenario) -> float:
     times = compute_times(scenario)
-    return simulate_step(scenario, times.scaled(anchored(scenario, times)), scenario.plan.gpus).timeline.step_time
+    return simulate_step(scenario, times.scaled(anchor_factor(scenario, times)), scenario.plan.gpus).timeline.step_time
 
 
 def _fitting(scenario: Scenario, batches_per_gpu: Sequence[int]) -> tuple[list[Scenario], InputError | None]:

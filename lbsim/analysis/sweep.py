@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.predict import predict
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.plan import Plan
-from lbsim.scenario.request import Request, in_order
+from lbsim.scenario.request import ScenarioRequest, ordered_changes
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import Breakdown
 from lbsim.simulation.prediction import Prediction
@@ -87,7 +87,7 @@ class Sweep:
         places = _places(number, self.axes)
         base = self.bases[tuple(place for axis, place in zip(self.axes, places, strict=True) if axis.path in _WHOLE)]
         varied = {axis.path: axis.values[place] for axis, place in zip(self.axes, places, strict=True)}
-        _, changes = in_order(dict(self.changes) | varied)
+        _, changes = ordered_changes(dict(self.changes) | varied)
         told = tuple(axis.told[place] for axis, place in zip(self.axes, places, strict=True))
         return Task(number, base, changes, told)
 
@@ -112,7 +112,7 @@ def axes_of(words: Iterable[str]) -> tuple[Axis, ...]:
                 raise InputError(f"{word}: swept twice; write all its values after it once")
             found.append((path, []))
         elif not found:
-            raise unknown(word, "what can be swept", _SHORT, "write a path such as cluster.nics, or one of")
+            raise unknown_name(word, "what can be swept", _SHORT, "write a path such as cluster.nics, or one of")
         else:
             found[-1][1].append(word)
     empty = [path for path, values in found if not values]
@@ -129,7 +129,7 @@ def _path(word: str) -> str | None:
     return _SHORT.get(short) or (word if _DOTTED.fullmatch(word) else None)
 
 
-def prepare(question: Request, axes: Sequence[Axis], sample: int | None = None, seed: int = 0) -> Sweep:
+def prepare(question: ScenarioRequest, axes: Sequence[Axis], sample: int | None = None, seed: int = 0) -> Sweep:
     """Return the sweep of *question* over *axes*: the whole grid, or *sample* scenarios of it drawn with *seed*.
 
     Each value is tried once, with the first of each other axis: InputError if a path does not exist or a value is
@@ -147,12 +147,14 @@ def prepare(question: Request, axes: Sequence[Axis], sample: int | None = None, 
     return Sweep(tried.axes, question.changes, question.folders, bases, numbers, identity)
 
 
-def _bases(tables: Mapping[str, Any], question: Request, axes: Sequence[Axis]) -> dict[tuple[int, ...], Scenario]:
+def _bases(
+    tables: Mapping[str, Any], question: ScenarioRequest, axes: Sequence[Axis]
+) -> dict[tuple[int, ...], Scenario]:
     whole = [axis for axis in axes if axis.path in _WHOLE]
     bases = {}
     for places in product(*(range(len(axis.values)) for axis in whole)):
         varied = {axis.path: axis.values[place] for axis, place in zip(whole, places, strict=True)}
-        named, _ = in_order(dict(question.changes) | varied)
+        named, _ = ordered_changes(dict(question.changes) | varied)
         bases[places] = Scenario.read(dict(tables) | named, question.folders)
     return bases
 
@@ -197,7 +199,7 @@ def _identity(sweep: Sweep, first: Iterable[Scenario], drawn: object) -> str:
     told = [(axis.path, axis.told) for axis in sweep.axes]
     scenarios = [*sweep.bases.values(), *first]
     said = [scenario.model_dump_json() for scenario in scenarios]
-    layers = [repr(one.workload) for one in scenarios if workload_file.is_file(one.model)]
+    layers = [repr(one.workload) for one in scenarios if workload_file.is_workload_file(one.model)]
     text = repr((__version__, told, sorted(sweep.changes.items()), said, layers, drawn))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -11,7 +11,7 @@ from lbsim.predict import predict
 from lbsim.profiles import catalog
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario, override
-from lbsim.simulation.anchor import anchored
+from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.prediction import Prediction
 from lbsim.simulation.step_builder import simulate_step
 
@@ -60,7 +60,7 @@ def tune(scenario: Scenario, most_batch: int | None = None) -> Tuning:
     before = predict(scenario)
     start = _larger_batch(scenario, most_batch)
     times = compute_times(start)
-    times = times.scaled(anchored(start, times))
+    times = times.scaled(anchor_factor(start, times))
     best: Changes = {}
     quickest = simulate_step(start, times, start.plan.gpus).timeline.step_time
     tried = 1
@@ -90,7 +90,7 @@ def _choices(scenario: Scenario) -> Iterator[Changes]:
 
 def _all_reduces(scenario: Scenario) -> Iterator[Changes]:
     node = scenario.cluster.gpus_per_node
-    for name in catalog.names("all_reduce"):
+    for name in catalog.module_names("all_reduce"):
         if name in _NO_ALL_REDUCE:
             continue
         grouped = name in {"hierarchical", "hybrid"}

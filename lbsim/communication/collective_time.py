@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lbsim.communication.collective import Collective
-from lbsim.communication.fabric import Fabric, closed_form, fabric_of, quickest
+from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol, scenario_fabric
 from lbsim.errors import InputError
-from lbsim.profiles.catalog import module
+from lbsim.profiles.catalog import find_module
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.slow_parts import with_slowest_links
 from lbsim.scenario.scenario import Scenario
@@ -71,11 +71,11 @@ def time_all_reduce(scenario: Scenario, message: float) -> Timing:
     gpus = scenario.plan.gpus
     if gpus == 1:
         raise InputError("plan.gpus: one GPU has nothing to reduce; write --gpus 2 or more")
-    fabric = fabric_of(scenario, with_slowest_links(scenario.cluster, gpus), gpus)
-    return Timing(*quickest(message, module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric))
+    fabric = scenario_fabric(scenario, with_slowest_links(scenario.cluster, gpus), gpus)
+    return Timing(*fastest_protocol(message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric))
 
 
-def link_of(scenario: Scenario) -> Link:
+def point_to_point_link(scenario: Scenario) -> Link:
     """Return what two GPUs of *scenario* are joined by: between nodes, where there is more than one."""
     cluster = scenario.cluster
     return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
@@ -84,8 +84,10 @@ def link_of(scenario: Scenario) -> Link:
 MICROBENCHMARKS: dict[str, Callable[[Scenario, float], float]] = {
     "all_reduce_time": lambda scenario, message: time_all_reduce(scenario, message).time,
     "bus_bandwidth": lambda scenario, message: time_all_reduce(scenario, message).bus_bandwidth,
-    "message_time": lambda scenario, message: link_of(scenario).time(message),
-    "message_rate": lambda scenario, _: link_of(scenario).efficiency * link_of(scenario).bandwidth,
+    "message_time": lambda scenario, message: point_to_point_link(scenario).time(message),
+    "message_rate": lambda scenario, _: (
+        point_to_point_link(scenario).efficiency * point_to_point_link(scenario).bandwidth
+    ),
 }
 """Quantities, in SI, of one message alone: an all-reduce, a message between two GPUs, many such under way at once."""
 

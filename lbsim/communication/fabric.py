@@ -14,7 +14,7 @@ Algorithm = Callable[[float, "Fabric"], "Collective"]
 """Returns the collective of so many bytes on a fabric, as each file in ``communication/all_reduce`` does."""
 
 
-_COSTS = ("per_collective", "per_step", "per_step_inside", "tree_efficiency")
+_PROTOCOL_COSTS = ("per_collective", "per_step", "per_step_inside", "tree_efficiency")
 """What a protocol has of its own in place of its library's."""
 
 
@@ -54,20 +54,23 @@ class Fabric:
         )
 
     @cached_property
-    def protocols(self) -> tuple["Fabric", ...]:
+    def per_protocol(self) -> tuple["Fabric", ...]:
         """The fabric as each protocol of its library uses it, the library's own first."""
-        return (self, *(self._by(way) for way in self.library.protocols if self._carries(way)))
+        return (
+            self,
+            *(self._with_protocol(protocol) for protocol in self.library.protocols if self._supports(protocol)),
+        )
 
-    def _carries(self, way: Protocol) -> bool:
-        """Return whether the links here are such as *way* works over."""
+    def _supports(self, protocol: Protocol) -> bool:
+        """Return whether the links here are such as *protocol* works over."""
         across = self.gpus > self.gpus_per_node
-        barred = across and way.not_across and self.inter_node.name.endswith(way.not_across)
-        return self.intra_node.name.startswith(way.only_over) and not barred
+        barred = across and protocol.not_across and self.inter_node.name.endswith(protocol.not_across)
+        return self.intra_node.name.startswith(protocol.only_over) and not barred
 
-    def _by(self, way: Protocol) -> "Fabric":
-        costs = {name: getattr(way, name) for name in _COSTS}
+    def _with_protocol(self, protocol: Protocol) -> "Fabric":
+        costs = {name: getattr(protocol, name) for name in _PROTOCOL_COSTS}
         intra, inter = (
-            link.model_copy(update={"efficiency": link.efficiency * way.efficiency})
+            link.model_copy(update={"efficiency": link.efficiency * protocol.efficiency})
             for link in (self.intra_node, self.inter_node)
         )
         library = self.library.model_copy(update=costs | {"protocols": ()})
@@ -100,11 +103,13 @@ class Fabric:
         """
         parts = self.library.segments
         if parts == 1:
-            return self._whole(phase)
-        nothing, part = (self._whole(replace(phase, message=phase.message * share)) for share in (0.0, 1 / parts))
-        return max(self._whole(phase) - nothing, part)
+            return self._unsegmented_time(phase)
+        nothing, part = (
+            self._unsegmented_time(replace(phase, message=phase.message * share)) for share in (0.0, 1 / parts)
+        )
+        return max(self._unsegmented_time(phase) - nothing, part)
 
-    def _whole(self, phase: Phase) -> float:
+    def _unsegmented_time(self, phase: Phase) -> float:
         """Return the seconds of one step of *phase* whose message travels as one."""
         library, message = self.library, phase.message / phase.share
         slowest = phase.passes * phase.message / self.memory
@@ -112,14 +117,14 @@ class Fabric:
             slowest = max(slowest, self.intra_node.time(message))
         if "inter_node" not in phase.links:
             return slowest + (library.per_step if library.per_step_inside is None else library.per_step_inside)
-        crossing = message * phase.flows / phase.nics * self._crowded(phase)
+        crossing = message * phase.flows / phase.nics * self._contention(phase)
         if library.stages == 1:
             return library.per_step + max(slowest, self.inter_node.time(crossing))
         each = library.per_step + self.inter_node.latency
         wire = max(slowest, self.inter_node.time(crossing) - self.inter_node.latency)
         return (math.sqrt(wire) + math.sqrt((library.stages - 1) * each)) ** 2
 
-    def _crowded(self, phase: Phase) -> float:
+    def _contention(self, phase: Phase) -> float:
         """Return by how much less than its NICs a node can send in *phase*, because switches above are shared.
 
         Under a switch of m nodes whose uplinks carry 1/taper of what its nodes can send, all m send at once where
@@ -150,13 +155,13 @@ def closed_form(collective: Collective, fabric: Fabric) -> float:
     return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
 
 
-def quickest(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
+def fastest_protocol(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
     """Return the collective of *message* bytes by the library's quickest protocol, and the fabric as that uses it."""
-    ways = ((algorithm(message, way), way) for way in fabric.protocols)
-    return min(ways, key=lambda way: closed_form(*way))
+    candidates = ((algorithm(message, variant), variant) for variant in fabric.per_protocol)
+    return min(candidates, key=lambda candidate: closed_form(*candidate))
 
 
-def fabric_of(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
+def scenario_fabric(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
     """Return what collectives on *gpus* GPUs of *cluster* run over; groups are the plan's where it has so many GPUs."""
     plan = scenario.plan
     return Fabric.of(cluster, scenario.software.library, gpus, plan.group_size if gpus == plan.gpus else None)

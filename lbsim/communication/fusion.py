@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lbsim.communication.optimal_fusion import Cost, merged_while_waiting, soonest
+from lbsim.communication.optimal_fusion import Cost, mg_wfbp, optimal
 from lbsim.compute.gradients import GRADIENT_BYTES, GradientTensor
 from lbsim.errors import InputError
 from lbsim.scenario.plan import Plan
 
-Group = Sequence[GradientTensor]
+Gradients = Sequence[GradientTensor]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FusionBuffer:
     """Seconds from then until all ranks have agreed to send it."""
 
 
-def fuse(gradients: Group, plan: Plan, cost: Cost | None = None, slowdown: float = 0.0) -> tuple[FusionBuffer, ...]:
+def fuse(gradients: Gradients, plan: Plan, cost: Cost | None = None, slowdown: float = 0.0) -> tuple[FusionBuffer, ...]:
     """Pack *gradients*, in the order in which they become ready, as the plan's fusion policy says.
 
     *cost* is what a message costs and *slowdown* the share by which compute takes longer while one travels; the
@@ -36,7 +36,7 @@ def fuse(gradients: Group, plan: Plan, cost: Cost | None = None, slowdown: float
     return tuple(_buffer(group, element, plan) for group in _groups(gradients, plan, element, cost, slowdown))
 
 
-def _groups(gradients: Group, plan: Plan, element: int, cost: Cost | None, slowdown: float) -> Iterable[Group]:
+def _groups(gradients: Gradients, plan: Plan, element: int, cost: Cost | None, slowdown: float) -> Iterable[Gradients]:
     if not gradients:
         return []
     if plan.fusion in {"mg-wfbp", "optimal"}:
@@ -45,9 +45,9 @@ def _groups(gradients: Group, plan: Plan, element: int, cost: Cost | None, slowd
         messages = [float(gradient.elements * element) for gradient in gradients]
         ready = [gradient.ready for gradient in gradients]
         if plan.fusion == "mg-wfbp":
-            bounds = merged_while_waiting(messages, ready, cost)
+            bounds = mg_wfbp(messages, ready, cost)
         else:
-            bounds = soonest(messages, ready, cost, slowdown)
+            bounds = optimal(messages, ready, cost, slowdown)
         return [gradients[start:end] for start, end in pairwise(bounds)]
     if plan.fusion in {"threshold", "ddp"}:
         first = plan.fusion_first if plan.fusion == "ddp" else plan.fusion_threshold
@@ -59,7 +59,7 @@ def _groups(gradients: Group, plan: Plan, element: int, cost: Cost | None, slowd
     return [gradients] if plan.fusion == "one-buffer" else [[gradient] for gradient in gradients]
 
 
-def _buffer(group: Group, element: int, plan: Plan) -> FusionBuffer:
+def _buffer(group: Gradients, element: int, plan: Plan) -> FusionBuffer:
     ready = group[-1].ready
     delay = 0.0
     if plan.fusion == "horovod":
@@ -68,7 +68,7 @@ def _buffer(group: Group, element: int, plan: Plan) -> FusionBuffer:
     return FusionBuffer(tuple(gradient.name for gradient in group), message, ready, delay)
 
 
-def _filled(gradients: Group, element: int, first: float, threshold: float) -> Iterator[Group]:
+def _filled(gradients: Gradients, element: int, first: float, threshold: float) -> Iterator[Gradients]:
     """Close a buffer as soon as it holds *threshold* bytes, the first at *first*; the last may hold less.
 
     PyTorch's DistributedDataParallel closes the first at 1 MiB, so that communication starts early.
@@ -85,7 +85,7 @@ def _filled(gradients: Group, element: int, first: float, threshold: float) -> I
         yield group
 
 
-def _cycles(gradients: Group, element: int, plan: Plan) -> Iterator[Group]:
+def _cycles(gradients: Gradients, element: int, plan: Plan) -> Iterator[Gradients]:
     """Send, at each tick, what became ready since the last one, in buffers of at most the threshold.
 
     A. Sergeev, M. Del Balso, "Horovod: fast and easy distributed deep learning in TensorFlow," arXiv:1802.05799:
@@ -109,7 +109,7 @@ def _tick(ready: float, cycle: float) -> float:
     return math.ceil(ready / cycle) * cycle if cycle else ready
 
 
-def _split(gradients: Group, cuts: Sequence[int]) -> Iterator[Group]:
+def _split(gradients: Gradients, cuts: Sequence[int]) -> Iterator[Gradients]:
     """Cut after the tensors that the plan names.
 
     The authors of arXiv:1807.11205 send ResNet-50 as two buffers, cut between "layers" 76 and 77, and AlexNet cut

@@ -8,7 +8,7 @@ Cost = Callable[[float], float]
 """Seconds that a message of so many bytes takes; it never falls as the message grows."""
 
 
-def merged_while_waiting(messages: Sequence[float], ready: Sequence[float], cost: Cost) -> list[int]:
+def mg_wfbp(messages: Sequence[float], ready: Sequence[float], cost: Cost) -> list[int]:
     """Return where buffers start, by the greedy rule: a gradient joins the buffer before it if that costs no wait.
 
     A buffer that starts at t, when its gradients are ready and the one before has travelled, takes in the next
@@ -30,7 +30,7 @@ def merged_while_waiting(messages: Sequence[float], ready: Sequence[float], cost
     return [*bounds, len(messages)]
 
 
-def soonest(messages: Sequence[float], ready: Sequence[float], cost: Cost, slowdown: float = 0.0) -> list[int]:
+def optimal(messages: Sequence[float], ready: Sequence[float], cost: Cost, slowdown: float = 0.0) -> list[int]:
     r"""Return where buffers start so that the last one ends as soon as is possible on one communication stream.
 
     With :math:`f_j` when the first j gradients have travelled, :math:`r_j` when gradient j is ready and
@@ -67,11 +67,11 @@ def soonest(messages: Sequence[float], ready: Sequence[float], cost: Cost, slowd
     found = bounds[::-1]
     if not slowdown:
         return found
-    others = [merged_while_waiting(messages, ready, cost), [0, len(messages)], list(range(len(messages) + 1))]
-    return min([found, *others], key=lambda cuts: end(cuts, messages, ready, cost, slowdown))
+    others = [mg_wfbp(messages, ready, cost), [0, len(messages)], list(range(len(messages) + 1))]
+    return min([found, *others], key=lambda cuts: completion_time(cuts, messages, ready, cost, slowdown))
 
 
-def end(
+def completion_time(
     bounds: Sequence[int], messages: Sequence[float], ready: Sequence[float], cost: Cost, slowdown: float = 0.0
 ) -> float:
     """Return when the last buffer of *bounds* has travelled, in seconds after backward starts.

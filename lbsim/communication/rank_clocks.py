@@ -23,7 +23,7 @@ Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class LinkPace:
+class LinkSlowdown:
     """Times as long as rated that each rank's links take, one number a rank."""
 
     intra_node: Clocks
@@ -36,7 +36,7 @@ class _Hop:
 
     phase: Phase
     fabric: Fabric
-    pace: LinkPace | None
+    slowdown: LinkSlowdown | None
 
     def cost(self, here: Indices, there: Indices) -> Clocks:
         """Return the seconds of one step from each rank *there* to the rank *here*, one number if all are equal.
@@ -44,43 +44,44 @@ class _Hop:
         A hop between nodes takes what the phase's slowest link does; one inside a node no less, as lockstep has it.
         """
         rated = self.fabric.step_time(self.phase)
-        if self.pace is None:
+        if self.slowdown is None:
             return np.array(rated)
         inside = rated
         if "intra_node" in self.phase.links:
             inside = self.fabric.step_time(replace(self.phase, links=("intra_node",)))
         node = self.fabric.gpus_per_node
         near, far = (
-            np.maximum(_of(pace, here), _of(pace, there)) for pace in (self.pace.intra_node, self.pace.inter_node)
+            np.maximum(_of(factor, here), _of(factor, there))
+            for factor in (self.slowdown.intra_node, self.slowdown.inter_node)
         )
         slowest = rated if "inter_node" in self.phase.links else 0.0
         costs = np.where(here // node == there // node, np.maximum(slowest, inside * near), rated * far)
         return costs.max() if costs.size and np.ptp(costs) == 0 else costs
 
 
-def finish(collective: Collective, fabric: Fabric, ready: Clocks, pace: LinkPace | None = None) -> Clocks:
+def advance(collective: Collective, fabric: Fabric, ready: Clocks, slowdown: LinkSlowdown | None = None) -> Clocks:
     """Return when each rank is done with *collective*, which it enters when it is *ready*; links are not shared.
 
     >>> from lbsim import Scenario
     >>> from lbsim.communication.all_reduce import ring
-    >>> from lbsim.communication.collective import closed_form
+    >>> from lbsim.communication.fabric import closed_form
     >>> scenario = Scenario.of(gpus=16, cluster="mn-1")
     >>> fabric = Fabric.of(scenario.cluster, scenario.software.library, 16)
     >>> collective = ring.all_reduce(1e8, fabric)
-    >>> round(float(finish(collective, fabric, np.zeros((16, 1))).max() / closed_form(collective, fabric)), 9)
+    >>> round(float(advance(collective, fabric, np.zeros((16, 1))).max() / closed_form(collective, fabric)), 9)
     1.0
     """
     if not collective.phases:
         return ready
     clocks = ready + fabric.library.per_collective
     for phase in collective.phases:
-        clocks = _through(phase, fabric, clocks, pace)
+        clocks = _advance_phase(phase, fabric, clocks, slowdown)
     return clocks
 
 
-def _through(phase: Phase, fabric: Fabric, clocks: Clocks, pace: LinkPace | None) -> Clocks:
+def _advance_phase(phase: Phase, fabric: Fabric, clocks: Clocks, slowdown: LinkSlowdown | None) -> Clocks:
     """Return the clocks after *phase*."""
-    hop, pattern = _Hop(phase, fabric, pace), phase.pattern
+    hop, pattern = _Hop(phase, fabric, slowdown), phase.pattern
     if pattern.shape == "everyone":
         return _everyone(clocks, hop)
     ranks = _teams(pattern, len(clocks))
@@ -129,10 +130,10 @@ def _ring(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
     cost, steps = hop.cost(ranks, np.roll(ranks, 1, axis=0)), hop.phase.steps
     if cost.ndim == 0 and steps >= len(ranks) - 1:
         return np.broadcast_to(clocks.max(axis=0) + steps * cost, clocks.shape)
-    return each_step(clocks, cost, steps)
+    return ring_steps(clocks, cost, steps)
 
 
-def each_step(clocks: Clocks, cost: Clocks, steps: int) -> Clocks:
+def ring_steps(clocks: Clocks, cost: Clocks, steps: int) -> Clocks:
     """Return the *clocks* of rings, members by teams by columns, after *steps*, taken one by one."""
     flat = clocks.reshape(len(clocks), -1).copy()
     costs = np.broadcast_to(cost[..., None], clocks.shape).reshape(flat.shape) if cost.ndim else cost
@@ -198,6 +199,6 @@ def _wide(cost: Clocks) -> Clocks:
     return cost[..., None] if cost.ndim else cost
 
 
-def _of(pace: Clocks, ranks: Indices) -> Clocks:
-    """Return the pace of each of *ranks*; nobody's is 1."""
-    return np.where(ranks < len(pace), pace[np.minimum(ranks, len(pace) - 1)], 1.0)
+def _of(factors: Clocks, ranks: Indices) -> Clocks:
+    """Return the factor of each of *ranks*; 1 for ranks beyond the last GPU."""
+    return np.where(ranks < len(factors), factors[np.minimum(ranks, len(factors) - 1)], 1.0)

@@ -5,16 +5,16 @@ from dataclasses import astuple, dataclass
 from lbsim.compute.gradients import GRADIENT_BYTES, MASTER_BYTES
 from lbsim.compute.roofline import element_bytes
 from lbsim.errors import InputError
-from lbsim.scenario.plan import Optimizer
+from lbsim.scenario.plan import OptimizerKind
 from lbsim.scenario.scenario import Scenario
 from lbsim.units import DATA
 
-_STATE_NUMBERS: dict[Optimizer, int] = {"sgd": 1, "lars": 1, "adam": 2, "lamb": 2}
+_STATE_NUMBERS: dict[OptimizerKind, int] = {"sgd": 1, "lars": 1, "adam": 2, "lamb": 2}
 """Moments kept a parameter."""
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryUse:
     """Bytes on each GPU at the peak of a step."""
 
     weights: float
@@ -32,7 +32,7 @@ class Memory:
         return float(sum(astuple(self)))
 
 
-def memory(scenario: Scenario) -> Memory:
+def memory_use(scenario: Scenario) -> MemoryUse:
     """Return what *scenario* needs on each GPU.
 
     Activations are what every layer keeps of forward for backward: a convolution and a normalisation keep their
@@ -42,7 +42,7 @@ def memory(scenario: Scenario) -> Memory:
     element, parameters = element_bytes(plan), workload.parameters
     gradient = parameters * GRADIENT_BYTES[plan.gradient_precision]
     saved = sum(layer.saved_elements for layer in workload.layers if not (layer.fusible and software.fused))
-    return Memory(
+    return MemoryUse(
         weights=parameters * element,
         masters=parameters * MASTER_BYTES if plan.precision in {"mixed", "bf16"} else 0.0,
         gradients=gradient,
@@ -53,9 +53,9 @@ def memory(scenario: Scenario) -> Memory:
     )
 
 
-def check_fits(scenario: Scenario) -> Memory:
+def check_fits(scenario: Scenario) -> MemoryUse:
     """Return the memory that *scenario* needs; InputError, with the batch that fits, if the accelerator has less."""
-    needed, accelerator = memory(scenario), scenario.cluster.accelerator
+    needed, accelerator = memory_use(scenario), scenario.cluster.accelerator
     if needed.total <= accelerator.memory:
         return needed
     a_sample = needed.activations / scenario.plan.batch_per_gpu

@@ -21,16 +21,16 @@ from lbsim.compute.gradients import MASTER_BYTES, ComputeTimes, GradientTensor
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Accelerator
 from lbsim.profiles.software import Software
-from lbsim.scenario.plan import Optimizer, Plan
+from lbsim.scenario.plan import OptimizerKind, Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.layers import Layer, Workload
 
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "mixed": 2, "bf16": 2}
 
-_UPDATE_TRAFFIC: dict[Optimizer, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
+_UPDATE_TRAFFIC: dict[OptimizerKind, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
 """fp32 numbers read and written a parameter: weight, gradient and each moment read, weight and moments written;
 LARS and LAMB read weight and gradient, or update, once more for their norms."""
-_UPDATE_KERNELS: dict[Optimizer, int] = {"sgd": 1, "lars": 3, "adam": 1, "lamb": 4}
+_UPDATE_KERNELS: dict[OptimizerKind, int] = {"sgd": 1, "lars": 3, "adam": 1, "lamb": 4}
 """Kernels a tensor: the update, and each norm."""
 _TENSORS_A_LAUNCH = 48
 """Tensors that one multi-tensor kernel takes, as in NVIDIA apex and PyTorch foreach."""

@@ -28,7 +28,7 @@ from lbsim.measurements.trace_timeline import timelines_of
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
+from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
 from lbsim.testbed.network import FRAME, PAYLOAD
 
 FITTED_HOSTS, LEFT_OUT_RATE = (2, 4), 10e6
@@ -182,7 +182,7 @@ class Model:
         if not said["overlap"]:
             gradients = tuple(replace(gradient, ready=times.backward) for gradient in gradients)
         transfers = tuple(Transfer(b, *self.carried(b.message, row)) for b in fuse(gradients, plan))
-        return simulate(StepSchedule(times, transfers, bool(said["overlap"]), overhead=self.step)).step_time
+        return simulate_schedule(StepSchedule(times, transfers, bool(said["overlap"]), overhead=self.step)).step_time
 
     def carried(self, message: float, row: Measured) -> tuple[Collective, Fabric]:
         """Return what carries *message* under the plan of *row*, and over what."""

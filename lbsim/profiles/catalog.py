@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 
 _PACKAGE = Path(__file__).parents[1]
 _HERE = _PACKAGE if (_PACKAGE / "hardware_profiles").is_dir() else _PACKAGE.parent
@@ -55,7 +55,7 @@ class Folders:
             for folder in self._folders(kind):
                 if _is_file(file := folder / f"{name}.toml"):
                     return file
-        raise unknown(name, f"{_shipped(kind).parent.name}/{kind}", self.files(kind))
+        raise unknown_name(name, f"{_shipped(kind).parent.name}/{kind}", self.files(kind))
 
     def _folders(self, kind: str) -> tuple[Path, ...]:
         return (*(folder / kind for folder in self.own), _shipped(kind))
@@ -64,7 +64,7 @@ class Folders:
 SHIPPED = Folders()
 
 
-def kinds() -> list[str]:
+def profile_kinds() -> list[str]:
     """Return the kinds of profile, which are the folders that ship."""
     return sorted([*(folder.name for folder in SHIPPED_PROFILES.iterdir() if folder.is_dir()), _RECIPES])
 
@@ -88,7 +88,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: nested too deep") from None
 
 
-def profile(kind: str, given: str | Mapping[str, Any], folders: Folders = SHIPPED) -> dict[str, Any]:
+def profile_table(kind: str, given: str | Mapping[str, Any], folders: Folders = SHIPPED) -> dict[str, Any]:
     """Return the table of a profile, given by name, by path or inline, with what it extends filled in.
 
     ``extends = "name"`` takes everything that the file does not say from another profile of the same kind.
@@ -142,10 +142,10 @@ PACKAGES = {
 """The sub-package of lbsim that holds each kind of module, by kind."""
 
 
-def names(kind: str) -> list[str]:
+def module_names(kind: str) -> list[str]:
     """Return the modules of a kind such as ``all_reduce``, each one thing to choose.
 
-    >>> "ring" in names("all_reduce")
+    >>> "ring" in module_names("all_reduce")
     True
     """
     folder = _PACKAGE.joinpath(*PACKAGES[kind].split("."))
@@ -153,10 +153,10 @@ def names(kind: str) -> list[str]:
 
 
 @cache
-def module(kind: str, name: str) -> ModuleType:
+def find_module(kind: str, name: str) -> ModuleType:
     """Return the module of *kind* that *name*, with dashes or underscores, means."""
     module_name, package = name.replace("-", "_"), PACKAGES[kind]
-    if module_name not in names(kind):
+    if module_name not in module_names(kind):
         folder = f"lbsim/{package.replace('.', '/')}"
-        raise unknown(name, folder, (found.replace("_", "-") for found in names(kind)))
+        raise unknown_name(name, folder, (found.replace("_", "-") for found in module_names(kind)))
     return import_module(f"lbsim.{package}.{module_name}")

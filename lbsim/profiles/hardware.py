@@ -33,7 +33,7 @@ class Peak(Table):
     bf16: FlopsPerSecond | None = None
 
 
-class Speed(Table):
+class RelativeSpeed(Table):
     """How fast something runs compared with the law in `lbsim.compute.roofline`, by class of arithmetic; 1 is equal."""
 
     vector: Factor = 1.0
@@ -56,7 +56,7 @@ class Accelerator(Profile):
     memory_bandwidth: BytesPerSecond
     launch_overhead: Seconds = 0.0
     """What the device itself adds to each kernel."""
-    speed: Speed = Speed()
+    speed: RelativeSpeed = RelativeSpeed()
     fitted_rates: int = Field(default=0, ge=0)
     """Published rates of this device that its speed was fitted to; with none it is as its architecture's others."""
 

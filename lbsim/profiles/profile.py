@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, ValidationInfo
 
-from lbsim.errors import in_one_line
+from lbsim.errors import from_validation_error
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 
@@ -34,11 +34,11 @@ class Profile(Table):
     @classmethod
     def load(cls, given: str | Path, folders: Folders = SHIPPED) -> Self:
         """Return the profile that *given*, a name or a path to a TOML file, means; InputError if it is not valid."""
-        table = catalog.profile(cls.kind, str(given), folders)
+        table = catalog.profile_table(cls.kind, str(given), folders)
         try:
             return cls.model_validate(table, context=folders)
         except ValidationError as error:
-            raise in_one_line(error, f"{cls.kind}/{given}") from None
+            raise from_validation_error(error, f"{cls.kind}/{given}") from None
 
 
 def by_name(kind: str) -> BeforeValidator:
@@ -51,7 +51,7 @@ def _resolver(kind: str) -> Callable[[Any, ValidationInfo], Any]:
         if not isinstance(given, str | dict):
             return given
         folders = info.context if isinstance(info.context, Folders) else SHIPPED
-        table = catalog.profile(kind, given, folders)
+        table = catalog.profile_table(kind, given, folders)
         return {"name": f"{info.field_name}, inline"} | table
 
     return resolve

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from lbsim.profiles.hardware import Speed
+from lbsim.profiles.hardware import RelativeSpeed
 from lbsim.profiles.profile import Profile, Table, by_name
 from lbsim.units import Bytes, Efficiency, Exponent, Factor, Seconds, Share
 
@@ -106,7 +106,7 @@ class Software(Profile):
 
     kernels: Annotated[Kernels, by_name("kernels")]
     library: Annotated[Library, by_name("libraries")]
-    speed: Speed = Speed()
+    speed: RelativeSpeed = RelativeSpeed()
     """The framework's own, on top of its kernels'."""
     year: int | None = Field(default=None, ge=2012, le=2100)
     """Of its release, about; of a current one nothing need be said."""

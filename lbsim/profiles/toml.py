@@ -8,7 +8,7 @@ from typing import Any
 from lbsim.profiles.profile import Profile
 
 
-def as_toml(profile: Profile) -> str:
+def profile_to_toml(profile: Profile) -> str:
     """Return *profile* as the TOML file that is read as it, under the name that the file has."""
     return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True, exclude={"name"}))) + "\n"
 

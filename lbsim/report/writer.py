@@ -40,7 +40,7 @@ class Report:
 
 def draw_all(report: Report) -> Iterator[Drawn]:
     """Yield each figure of *report*, or why there is none, in the order in which they are read."""
-    modules = [catalog.module("figures", name) for name in report.only or catalog.names("figures")]
+    modules = [catalog.find_module("figures", name) for name in report.only or catalog.module_names("figures")]
     for module in sorted(modules, key=lambda module: int(module.PLACE)):
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         try:

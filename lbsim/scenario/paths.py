@@ -8,7 +8,7 @@ from lbsim.profiles.profile import Profile
 from lbsim.scenario.scenario import Scenario, override
 
 
-def owner(scenario: Scenario, path: str) -> str:
+def owning_profile(scenario: Scenario, path: str) -> str:
     """Return the name of the profile of *scenario* in which *path* stands; InputError if nothing does.
 
     One that stands inline has its owner's name before it: ``hkbu-ib: inter_node, inline``.
@@ -27,7 +27,7 @@ def value_at(scenario: Scenario, path: str) -> float:
     """Return the number at *path* of *scenario*; InputError if there is none."""
     found = _attribute(scenario, path, path)
     if isinstance(found, bool) or not isinstance(found, float | int):
-        raise InputError(f"'{path}' is no number in {owner(scenario, path)}, so that it cannot be fitted")
+        raise InputError(f"'{path}' is no number in {owning_profile(scenario, path)}, so that it cannot be fitted")
     return float(found)
 
 

@@ -9,17 +9,17 @@ from lbsim.profiles.hardware import Precision
 from lbsim.profiles.profile import Table
 from lbsim.units import Bytes, Seconds
 
-Fusion = Literal["none", "one-buffer", "threshold", "ddp", "horovod", "split", "mg-wfbp", "optimal"]
-Optimizer = Literal["sgd", "lars", "adam", "lamb"]
+FusionPolicy = Literal["none", "one-buffer", "threshold", "ddp", "horovod", "split", "mg-wfbp", "optimal"]
+OptimizerKind = Literal["sgd", "lars", "adam", "lamb"]
 
 
 def _all_reduce_name(given: object) -> object:
     if isinstance(given, str):
-        catalog.module("all_reduce", given)
+        catalog.find_module("all_reduce", given)
     return given
 
 
-AllReduce = Annotated[str, BeforeValidator(_all_reduce_name)]
+AllReduceName = Annotated[str, BeforeValidator(_all_reduce_name)]
 """The name of a file in ``lbsim/communication/all_reduce``."""
 
 
@@ -35,10 +35,10 @@ class Plan(Table):
     precision: Precision = "mixed"
     communication_precision: Literal["fp32", "fp16", "bf16"] | None = None
     """Of the gradients that travel; if none, that of the gradients: fp16 when mixed, bf16 when bf16, else fp32."""
-    all_reduce: AllReduce = "ring"
+    all_reduce: AllReduceName = "ring"
     group_size: int | None = Field(default=None, ge=1)
     """GPUs of a group in a hierarchical all-reduce; if none, a node's."""
-    fusion: Fusion = "threshold"
+    fusion: FusionPolicy = "threshold"
     fusion_threshold: Bytes = 25 * 2.0**20
     """A fusion buffer is sent as soon as it holds this much."""
     fusion_first: Bytes = 2.0**20
@@ -51,7 +51,7 @@ class Plan(Table):
     """With ``fusion = "split"``: gradient tensors, counted from the input and from 1, after which buffers are cut."""
     overlap: bool = True
     """Whether communication starts while backward still runs."""
-    optimizer: Optimizer = "sgd"
+    optimizer: OptimizerKind = "sgd"
     epochs: float = Field(default=90, gt=0, allow_inf_nan=False)
     validate_each_epoch: bool = False
     """Whether time to train includes a pass over the validation set after each epoch."""

@@ -15,7 +15,7 @@ _NAMED = frozenset({"cluster", "model", "software", "anchor"})
 """What is replaced as a whole, before defaults of the software are filled in."""
 
 
-def read_tables(file: Path) -> dict[str, Any]:
+def read_scenario_tables(file: Path) -> dict[str, Any]:
     """Return the scenario in *file*: TOML with ``[scenario]``, or the JSON that a prediction was printed as."""
     try:
         text = file.read_text(encoding="utf-8")
@@ -40,14 +40,14 @@ def build_scenario(tables: Mapping[str, Any], changes: Mapping[str, Any], folder
     ``cluster``, ``model``, ``software`` and ``anchor`` replace what the tables say; a dotted path changes one
     thing in what that gives.
 
-    >>> ask({"plan": {"gpus": 8}}, {"software": "chainer-2017", "cluster.nics": 2}).cluster.nics
+    >>> build_scenario({"plan": {"gpus": 8}}, {"software": "chainer-2017", "cluster.nics": 2}).cluster.nics
     2
     """
-    named, below = in_order(changes)
+    named, below = ordered_changes(changes)
     return override(Scenario.read(dict(tables) | named, folders), below, folders)
 
 
-def in_order(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def ordered_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what of *changes* replaces a whole, and then what changes one thing, in the order to change it in."""
     named = {name: value for name, value in changes.items() if name in _NAMED}
     if isinstance(named.get("anchor"), str):
@@ -59,7 +59,7 @@ def in_order(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Request:
+class ScenarioRequest:
     """What was written, before it is a scenario: the tables of a file, and changes to them."""
 
     tables: Mapping[str, Any]

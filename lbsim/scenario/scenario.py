@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.profiles.hardware import Cluster, Precision
@@ -76,7 +76,7 @@ class Scenario(Table):
         try:
             return cls.model_validate(tables)
         except ValidationError as error:
-            raise in_one_line(error) from None
+            raise from_validation_error(error) from None
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], folders: Folders = SHIPPED) -> Self:
@@ -85,7 +85,7 @@ class Scenario(Table):
         try:
             return cls.model_validate(defaults | dict(tables), context=folders)
         except ValidationError as error:
-            raise in_one_line(error) from None
+            raise from_validation_error(error) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +98,7 @@ class Scenario(Table):
         if isinstance(given, Software):
             defaults = given.defaults
         else:
-            given = catalog.profile("software", given, folders)
+            given = catalog.profile_table("software", given, folders)
             defaults = given.get("defaults", {})
         return tables | {"software": given, "plan": dict(defaults) | dict(tables.get("plan", {}))}
 
@@ -106,7 +106,7 @@ class Scenario(Table):
     @classmethod
     def _path_from_anywhere(cls, model: str, info: ValidationInfo) -> str:
         """Make the path of a file, which may be told from the file being read, absolute."""
-        if not workload_file.is_file(model):
+        if not workload_file.is_workload_file(model):
             return model
         beside = info.context.beside if isinstance(info.context, Folders) else None
         return str(((beside or Path()) / model).absolute())
@@ -114,17 +114,17 @@ class Scenario(Table):
     @property
     def workload(self) -> Workload:
         """The model's layers."""
-        return workload(self.model)
+        return find_workload(self.model)
 
 
-def workload(model: str) -> Workload:
+def find_workload(model: str) -> Workload:
     """Return what *model*, a file in ``lbsim/workload/models`` or the path of a workload file, means."""
-    return workload_file.read(Path(model)) if workload_file.is_file(model) else _built(model)
+    return workload_file.read_workload(Path(model)) if workload_file.is_workload_file(model) else _built(model)
 
 
 @lru_cache
 def _built(name: str) -> Workload:
-    built: Workload = catalog.module("workloads", name).build()
+    built: Workload = catalog.find_module("workloads", name).build()
     return built
 
 
@@ -158,7 +158,7 @@ def _changed(model: _Model, parts: Sequence[str], value: Any, path: str, folders
     try:
         return type(model).model_validate(fields)
     except ValidationError as error:
-        raise in_one_line(error, path if rest else path.rpartition(".")[0]) from None
+        raise from_validation_error(error, path if rest else path.rpartition(".")[0]) from None
 
 
 def _check_field(model: object, name: str, path: str) -> None:
@@ -166,7 +166,7 @@ def _check_field(model: object, name: str, path: str) -> None:
         raise InputError(f"no '{path}'; nothing stands below '{path.rpartition('.')[0]}'")
     if name not in type(model).model_fields:
         before = path.partition(name)[0].rstrip(".") if name else path
-        raise unknown(path, "a scenario", type(model).model_fields, f"{before or 'it'} has")
+        raise unknown_name(path, "a scenario", type(model).model_fields, f"{before or 'it'} has")
 
 
 def _profile_named(model: BaseModel, name: str, value: Any, folders: Folders) -> Any:

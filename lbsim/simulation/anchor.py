@@ -19,12 +19,12 @@ is 6.7 % if all of it grows with the batch, 7.3 % if none does and 3.7 % with ha
 is to reproduce. ``reports/single_gpu_fit/anchors.py`` prints it.
 """
 _SMALLEST_SCALE = 1e-6
-_PRECISION = 1e-9
+_TOLERANCE = 1e-9
 """Seconds of a step, or of the factor."""
 _MOST_ITERATIONS = 100
 
 
-def anchored(scenario: Scenario, times: ComputeTimes) -> float:
+def anchor_factor(scenario: Scenario, times: ComputeTimes) -> float:
     """Return the factor by which the compute *times* of *scenario* are longer than the law says; 1 without an anchor.
 
     At the anchor's own batch it is the factor with which the anchor comes out as it was measured. At another, half of
@@ -35,21 +35,21 @@ def anchored(scenario: Scenario, times: ComputeTimes) -> float:
         return 1.0
     there = _at_anchor(scenario, scenario.anchor)
     then = compute_times(there)
-    factor = measured_factor(there, then, scenario.anchor)
-    return at_other_batch(factor, _compute(then), _compute(times))
+    factor = factor_as_measured(there, then, scenario.anchor)
+    return factor_at_other_batch(factor, _compute(then), _compute(times))
 
 
-def measured_factor(there: Scenario, times: ComputeTimes, anchor: Anchor) -> float:
+def factor_as_measured(there: Scenario, times: ComputeTimes, anchor: Anchor) -> float:
     """Return the factor on compute *times* with which the scenario of *anchor* takes as long as was measured."""
     measured = there.plan.batch / anchor.throughput
 
     def excess(scale: float) -> float:
         return simulate_step(there, times.scaled(scale), anchor.gpus).timeline.step_time - measured
 
-    return _root(excess, anchor)
+    return _illinois(excess, anchor)
 
 
-def at_other_batch(factor: float, then: float, now: float) -> float:
+def factor_at_other_batch(factor: float, then: float, now: float) -> float:
     """Return the factor on *now* seconds of compute where *factor* was measured on *then* seconds."""
     constant = max(0.0, factor - 1) * _CONSTANT_SHARE
     return factor - constant + constant * then / now
@@ -76,7 +76,7 @@ def _grouped(scenario: Scenario, anchor: Anchor) -> bool:
     return scenario.plan.group_size is not None and anchor.gpus % scenario.plan.group_size == 0
 
 
-def _root(excess: Callable[[float], float], anchor: Anchor) -> float:
+def _illinois(excess: Callable[[float], float], anchor: Anchor) -> float:
     """Return where *excess*, which rises, is zero: by the secant through its ends, halved where that is slow."""
     low, high = _SMALLEST_SCALE, 1.0
     below, above = excess(low), excess(high)
@@ -92,7 +92,7 @@ def _root(excess: Callable[[float], float], anchor: Anchor) -> float:
     for _ in range(_MOST_ITERATIONS):
         middle = low - below * (high - low) / (above - below)
         value = excess(middle)
-        if abs(value) < _PRECISION or high - low < _PRECISION:
+        if abs(value) < _TOLERANCE or high - low < _TOLERANCE:
             return middle
         if value < 0:
             low, below, above = middle, value, above / 2

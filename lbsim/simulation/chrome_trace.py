@@ -15,12 +15,12 @@ _ROUNDING = 1e-12
 """Seconds by which a span may begin before the one before it ends."""
 
 
-def of_timeline(timeline: Timeline, name: str) -> dict[str, Any]:
+def timeline_to_chrome_trace(timeline: Timeline, name: str) -> dict[str, Any]:
     """Return the trace of *timeline*, a process called *name*: a thread a stream, more where spans of one overlap."""
-    return of_timelines({name: timeline})
+    return timelines_to_chrome_trace({name: timeline})
 
 
-def of_timelines(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+def timelines_to_chrome_trace(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
     """Return the trace of *timelines*, a process each by its name, all from the same moment on."""
     events = [
         event

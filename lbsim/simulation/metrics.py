@@ -9,7 +9,7 @@ from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import compute_times
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.anchor import anchored
+from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.step_builder import StepResult, simulate_step
 from lbsim.simulation.timeline import Timeline
 from lbsim.workload.layers import Workload
@@ -33,23 +33,23 @@ class Breakdown:
 class ScenarioMetrics:
     """A step of *scenario* on all its GPUs, on those of a node among them, and on one, as far as they are asked for."""
 
-    def __init__(self, scenario: Scenario, like: "ScenarioMetrics | None" = None) -> None:
-        """*like* are those of a scenario in which a step on one GPU is the same, where there are such."""
+    def __init__(self, scenario: Scenario, shared: "ScenarioMetrics | None" = None) -> None:
+        """*shared* are those of a scenario in which a step on one GPU is the same, where there are such."""
         self.scenario = scenario
-        self.like = like
+        self.shared = shared
 
     @cached_property
     def rated(self) -> ComputeTimes:
         """What one GPU computes in, without an anchor."""
-        return self.like.rated if self.like else compute_times(self.scenario)
+        return self.shared.rated if self.shared else compute_times(self.scenario)
 
     @cached_property
     def compute_scale(self) -> float:
         """By which an anchor lengthened compute; 1 without one."""
         anchor = self.scenario.anchor
-        if self.like and (anchor is None or anchor.gpus == 1):
-            return self.like.compute_scale
-        return anchored(self.scenario, self.rated)
+        if self.shared and (anchor is None or anchor.gpus == 1):
+            return self.shared.compute_scale
+        return anchor_factor(self.scenario, self.rated)
 
     @cached_property
     def times(self) -> ComputeTimes:
@@ -57,52 +57,52 @@ class ScenarioMetrics:
         return self.rated.scaled(self.compute_scale)
 
     @cached_property
-    def run(self) -> StepResult:
+    def all_gpus(self) -> StepResult:
         """The step on all GPUs."""
         return simulate_step(self.scenario, self.times, self.scenario.plan.gpus)
 
     @cached_property
-    def node(self) -> StepResult:
+    def one_node(self) -> StepResult:
         """The step on one node's GPUs."""
         gpus, node = self.scenario.plan.gpus, self.scenario.cluster.gpus_per_node
-        return self.run if gpus <= node else simulate_step(self.scenario, self.times, node)
+        return self.all_gpus if gpus <= node else simulate_step(self.scenario, self.times, node)
 
     @cached_property
-    def alone(self) -> StepResult:
+    def one_gpu(self) -> StepResult:
         """The step on one GPU."""
         if self.scenario.plan.gpus == 1:
-            return self.run
-        if self.like and self.like.scenario.plan.gpus > 1:  # or it may have slow parts, and this is of healthy ones
-            return self.like.alone
+            return self.all_gpus
+        if self.shared and self.shared.scenario.plan.gpus > 1:  # or it may have slow parts, and this is of healthy ones
+            return self.shared.one_gpu
         return simulate_step(self.scenario, self.times, 1)
 
     @property
     def breakdown(self) -> Breakdown:
         """Where the seconds of the step go."""
-        return breakdown(self.times, self.run.timeline, self.run.stretch, self.times.update)
+        return breakdown(self.times, self.all_gpus.timeline, self.all_gpus.stretch, self.times.update)
 
     def value(self, quantity: str) -> float:
         """Return *quantity*, a key of `METRICS`, ``communication_time`` or a part of the breakdown, in SI."""
         if quantity in METRICS:
             return METRICS[quantity](self)
         if quantity == "communication_time":
-            return self.run.timeline.busy("communication")
+            return self.all_gpus.timeline.busy("communication")
         part: float = getattr(self.breakdown, quantity.removeprefix("breakdown."))
         return part
 
 
-def _step_time(steps: ScenarioMetrics) -> float:
-    return steps.run.timeline.step_time
+def _step_time(metrics: ScenarioMetrics) -> float:
+    return metrics.all_gpus.timeline.step_time
 
 
 METRICS: dict[str, Callable[[ScenarioMetrics], float]] = {
-    "throughput": lambda steps: steps.scenario.plan.batch / _step_time(steps),
-    "throughput_per_gpu": lambda steps: steps.scenario.plan.batch_per_gpu / _step_time(steps),
+    "throughput": lambda metrics: metrics.scenario.plan.batch / _step_time(metrics),
+    "throughput_per_gpu": lambda metrics: metrics.scenario.plan.batch_per_gpu / _step_time(metrics),
     "step_time": _step_time,
-    "scaling_efficiency": lambda steps: steps.alone.timeline.step_time / _step_time(steps),
-    "scaling_efficiency_vs_node": lambda steps: steps.node.timeline.step_time / _step_time(steps),
-    "time_to_train": lambda steps: training_time(
-        steps.scenario.plan, steps.scenario.workload, _step_time(steps), steps.times.forward
+    "scaling_efficiency": lambda metrics: metrics.one_gpu.timeline.step_time / _step_time(metrics),
+    "scaling_efficiency_vs_node": lambda metrics: metrics.one_node.timeline.step_time / _step_time(metrics),
+    "time_to_train": lambda metrics: training_time(
+        metrics.scenario.plan, metrics.scenario.workload, _step_time(metrics), metrics.times.forward
     ),
 }
 """What has an interval."""

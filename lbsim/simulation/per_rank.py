@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lbsim.communication.fabric import fabric_of, quickest
-from lbsim.communication.rank_clocks import Clocks, LinkPace, finish
+from lbsim.communication.fabric import fastest_protocol, scenario_fabric
+from lbsim.communication.rank_clocks import Clocks, LinkSlowdown, advance
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
-from lbsim.profiles.catalog import module
+from lbsim.profiles.catalog import find_module
 from lbsim.profiles.hardware import Cluster
 from lbsim.profiles.slow_parts import slow_parts
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.anchor import anchored
-from lbsim.simulation.step_builder import schedule_of
+from lbsim.simulation.anchor import anchor_factor
+from lbsim.simulation.step_builder import build_schedule
 from lbsim.simulation.step_simulator import StepSchedule, Transfer
 
 _MOST_CLOCKS = 2**20
@@ -74,27 +74,29 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
     if steps < 1:
         raise InputError(f"--ranks: {steps} is no number of steps; write e.g. --ranks 100")
     check_fits(scenario)
-    fabric = fabric_of(scenario, cluster, plan.gpus)
+    fabric = scenario_fabric(scenario, cluster, plan.gpus)
     times_alone = compute_times(scenario)
-    step = schedule_of(scenario, times_alone.scaled(anchored(scenario, times_alone)), fabric)
+    schedule = build_schedule(scenario, times_alone.scaled(anchor_factor(scenario, times_alone)), fabric)
     variation = _Variation(scenario)
     times: list[float] = []
     slowest: list[int] = []
     at_once = max(1, _MOST_CLOCKS // plan.gpus)
     for first in range(0, steps, at_once):
         compute = variation.draw(min(at_once, steps - first))
-        computed, done = play(step, compute, variation.links)
-        times += np.maximum(done.max(axis=0), step.input_time).tolist()
+        computed, done = simulate_schedule_per_rank(schedule, compute, variation.links)
+        times += np.maximum(done.max(axis=0), schedule.input_time).tolist()
         slowest += computed.argmax(axis=0).tolist()
     return RankRuns(plan.gpus, plan.seed, tuple(times), tuple(slowest) if variation.any else ())
 
 
-def finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
+def all_reduce_finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
     """Return when each rank is done with the plan's all-reduce of *message* bytes, which all enter at once."""
     gpus = scenario.plan.gpus
-    fabric = fabric_of(scenario, scenario.cluster, gpus)
-    collective, way = quickest(message, module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric)
-    done = finish(collective, way, np.zeros((gpus, 1)), _links(scenario.cluster, gpus))
+    fabric = scenario_fabric(scenario, scenario.cluster, gpus)
+    collective, fabric = fastest_protocol(
+        message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric
+    )
+    done = advance(collective, fabric, np.zeros((gpus, 1)), _links(scenario.cluster, gpus))
     return tuple(done[:, 0].tolist())
 
 
@@ -134,31 +136,33 @@ def _by_name(cluster: Cluster, gpus: int, what: str) -> Clocks:
     return factors
 
 
-def _links(cluster: Cluster, gpus: int) -> LinkPace | None:
+def _links(cluster: Cluster, gpus: int) -> LinkSlowdown | None:
     """Return how slow each rank's links are; none if all are as rated."""
-    pace = LinkPace(_by_name(cluster, gpus, "intra_node"), _by_name(cluster, gpus, "inter_node"))
-    return None if (pace.intra_node == 1).all() and (pace.inter_node == 1).all() else pace
+    slowdown = LinkSlowdown(_by_name(cluster, gpus, "intra_node"), _by_name(cluster, gpus, "inter_node"))
+    return None if (slowdown.intra_node == 1).all() and (slowdown.inter_node == 1).all() else slowdown
 
 
-def play(step: StepSchedule, compute: Clocks, links: LinkPace | None = None) -> tuple[Clocks, Clocks]:
+def simulate_schedule_per_rank(
+    schedule: StepSchedule, compute: Clocks, links: LinkSlowdown | None = None
+) -> tuple[Clocks, Clocks]:
     """Return when each rank has ended backward, and the step.
 
-    *compute* holds times as long as ``step.times`` that each rank, a row, computes in each step, a column.
+    *compute* holds times as long as ``schedule.times`` that each rank, a row, computes in each step, a column.
     """
-    times, slowdown = step.times, step.overlap_slowdown
+    times, slowdown = schedule.times, schedule.overlap_slowdown
     clock = compute * (times.input_overhead + times.forward)
     sent, pending = np.zeros_like(compute), list[_Busy]()
     done = 0.0
-    for transfer in step.transfers if step.overlap else ():
-        clock = _computed(clock, compute * (transfer.buffer.ready - done), pending, slowdown)
+    for transfer in schedule.transfers if schedule.overlap else ():
+        clock = _after_compute(clock, compute * (transfer.buffer.ready - done), pending, slowdown)
         done = transfer.buffer.ready
         start = np.maximum(clock + transfer.buffer.delay, sent)
-        sent = _send(transfer, start, links)
+        sent = _after_transfer(transfer, start, links)
         pending = [*(one for one in pending if (one.end > clock).any()), _Busy(start, sent)]
-    clock = _computed(clock, compute * (times.backward - done), pending, slowdown)
-    for transfer in () if step.overlap else step.transfers:
-        sent = _send(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
-    return clock, np.maximum(clock, sent) + times.update + step.overhead
+    clock = _after_compute(clock, compute * (times.backward - done), pending, slowdown)
+    for transfer in () if schedule.overlap else schedule.transfers:
+        sent = _after_transfer(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
+    return clock, np.maximum(clock, sent) + times.update + schedule.overhead
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class _Busy:
     end: Clocks
 
 
-def _computed(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdown: float) -> Clocks:
+def _after_compute(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdown: float) -> Clocks:
     """Return the clocks after *work*, which takes longer by *slowdown* while a *pending* collective runs.
 
     A rank computes at its full rate until a collective starts (a buffer may wait for Horovod's cycle first), and at
@@ -183,7 +187,7 @@ def _computed(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdown: f
     return clock + work
 
 
-def _send(transfer: Transfer, ready: Clocks, links: LinkPace | None) -> Clocks:
+def _after_transfer(transfer: Transfer, ready: Clocks, links: LinkSlowdown | None) -> Clocks:
     """Return when each rank has copied in, reduced and copied out a buffer."""
     copy = transfer.copy_time / 2
-    return finish(transfer.collective, transfer.fabric, ready + copy, links) + copy
+    return advance(transfer.collective, transfer.fabric, ready + copy, links) + copy

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lbsim.compute.memory import Memory
+from lbsim.compute.memory import MemoryUse
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import Breakdown
 from lbsim.simulation.step_simulator import Transfer
@@ -45,7 +45,7 @@ class Prediction:
     communication_time: float
     """Seconds of communication in a step, hidden or not."""
     interval: Interval
-    memory: Memory
+    memory: MemoryUse
     buffers: tuple[Transfer, ...]
     """What travels in a step, in order."""
     timeline: Timeline

@@ -3,15 +3,15 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from lbsim.communication.fabric import Fabric, closed_form, fabric_of, quickest
+from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol, scenario_fabric
 from lbsim.communication.fusion import fuse
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import memory_rate
-from lbsim.profiles.catalog import module
+from lbsim.profiles.catalog import find_module
 from lbsim.profiles.slow_parts import with_slowest_links, without_slow_parts
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
-from lbsim.simulation.stragglers import slowest_compute
+from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
+from lbsim.simulation.stragglers import compute_slowdown
 from lbsim.simulation.timeline import Timeline
 
 
@@ -29,13 +29,13 @@ def simulate_step(scenario: Scenario, times: ComputeTimes, gpus: int) -> StepRes
     """Play a step of *scenario* on *gpus* GPUs, each of which computes for *times* when nothing disturbs it."""
     # what a scale is compared with is a healthy machine
     cluster = scenario.cluster if gpus == scenario.plan.gpus else without_slow_parts(scenario.cluster)
-    stretch = slowest_compute(cluster, gpus, scenario.software.straggler_spread)
-    fabric = fabric_of(scenario, with_slowest_links(cluster, gpus), gpus)
-    step = schedule_of(scenario, times.scaled(1 + stretch), fabric)
-    return StepResult(simulate(step, scenario.software.library.streams), step.transfers, stretch)
+    stretch = compute_slowdown(cluster, gpus, scenario.software.straggler_spread)
+    fabric = scenario_fabric(scenario, with_slowest_links(cluster, gpus), gpus)
+    schedule = build_schedule(scenario, times.scaled(1 + stretch), fabric)
+    return StepResult(simulate_schedule(schedule, scenario.software.library.streams), schedule.transfers, stretch)
 
 
-def schedule_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> StepSchedule:
+def build_schedule(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> StepSchedule:
     """Return what happens in a step of *scenario* on *fabric*, whose GPUs compute for *times*."""
     plan, software, several = scenario.plan, scenario.software, fabric.gpus > 1
     return StepSchedule(
@@ -51,12 +51,12 @@ def schedule_of(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> Step
 def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple[Transfer, ...]:
     """Pack the gradients, and give each buffer the collective that the plan names and the time of its copies."""
     plan, software = scenario.plan, scenario.software
-    all_reduce = module("all_reduce", plan.all_reduce).all_reduce
+    all_reduce = find_module("all_reduce", plan.all_reduce).all_reduce
     copied = 2 * software.fusion_copies  # each copy reads and writes
     copy_time = copied / memory_rate(scenario.cluster.accelerator, software)
 
     def cost(message: float) -> float:
-        return closed_form(*quickest(message, all_reduce, fabric)) + copy_time * message
+        return closed_form(*fastest_protocol(message, all_reduce, fabric)) + copy_time * message
 
     gradients = times.gradients
     if not plan.overlap:
@@ -64,7 +64,7 @@ def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple
     slowdown = software.overlap_slowdown if plan.overlap else 0.0
     buffers = fuse(gradients, plan, lru_cache(maxsize=None)(cost), slowdown)
     return tuple(
-        Transfer(buffer, *quickest(buffer.message, all_reduce, fabric), copy_time * buffer.message)
+        Transfer(buffer, *fastest_protocol(buffer.message, all_reduce, fabric), copy_time * buffer.message)
         for buffer in buffers
     )
 

@@ -68,12 +68,12 @@ class StepSchedule:
     """Seconds to prepare one step's input, which overlaps with the step before."""
 
 
-def simulate(step: StepSchedule, streams: int = 1) -> Timeline:
+def simulate_schedule(schedule: StepSchedule, streams: int = 1) -> Timeline:
     """Play steps until one takes as long as the one before it, and return that one.
 
     *streams* collectives may be under way at once; their phases share the links that they cross fairly.
     """
-    machine = _Machine(step, streams)
+    machine = _StepProcesses(schedule, streams)
     machine.environment.process(machine.load())
     machine.environment.run(machine.environment.process(machine.train()))
     start, end = machine.boundaries[-2:]
@@ -85,9 +85,9 @@ def simulate(step: StepSchedule, streams: int = 1) -> Timeline:
     return Timeline(tuple(spans), end - start)
 
 
-class _Machine:
-    def __init__(self, step: StepSchedule, streams: int) -> None:
-        self.step = step
+class _StepProcesses:
+    def __init__(self, schedule: StepSchedule, streams: int) -> None:
+        self.schedule = schedule
         self.environment = simpy.Environment()
         self.streams = simpy.Resource(self.environment, streams)
         self.users: Counter[LinkName] = Counter()
@@ -100,14 +100,14 @@ class _Machine:
 
     def train(self) -> Process:
         """Run one step after another until they repeat."""
-        times, ends = self.step.times, self.boundaries
+        times, ends = self.schedule.times, self.boundaries
         while len(ends) <= _MOST_STEPS:
             yield self.inputs.get()
             yield from self._compute("input", times.input_overhead)
             yield from self._compute("forward", times.forward)
             sent = yield from self._backward()
             yield from sent
-            yield from self._wait("compute", "update", times.update + self.step.overhead)
+            yield from self._wait("compute", "update", times.update + self.schedule.overhead)
             ends.append(self.environment.now)
             if len(ends) > 2 and abs(ends[-1] - 2 * ends[-2] + ends[-3]) <= _SAME * (ends[-1] - ends[-2]):
                 return
@@ -115,20 +115,20 @@ class _Machine:
     def load(self) -> Process:
         """Prepare each step's input, at most one ahead."""
         while True:
-            yield self.environment.timeout(self.step.input_time)
+            yield self.environment.timeout(self.schedule.input_time)
             yield self.inputs.put(None)
 
     def _backward(self) -> Generator[simpy.Event, Any, list[simpy.Process]]:
         sent = []
         done = 0.0
-        for transfer in self.step.transfers:
-            if self.step.overlap:
+        for transfer in self.schedule.transfers:
+            if self.schedule.overlap:
                 yield from self._compute("backward", transfer.buffer.ready - done)
                 done = transfer.buffer.ready
                 sent.append(self.environment.process(self._send(transfer)))
-        yield from self._compute("backward", self.step.times.backward - done)
-        if not self.step.overlap:
-            sent = [self.environment.process(self._send(transfer)) for transfer in self.step.transfers]
+        yield from self._compute("backward", self.schedule.times.backward - done)
+        if not self.schedule.overlap:
+            sent = [self.environment.process(self._send(transfer)) for transfer in self.schedule.transfers]
         return sent
 
     def _compute(self, name: str, seconds: float) -> Process:
@@ -136,10 +136,10 @@ class _Machine:
         if seconds <= 0:
             return
         start = self.environment.now
-        if not (self.step.overlap_slowdown and self.step.transfers):
+        if not (self.schedule.overlap_slowdown and self.schedule.transfers):
             yield self.environment.timeout(seconds)
-        while self.step.overlap_slowdown and self.step.transfers and seconds > 0:
-            pace = 1 + (self.step.overlap_slowdown if self.communicating else 0.0)
+        while self.schedule.overlap_slowdown and self.schedule.transfers and seconds > 0:
+            pace = 1 + (self.schedule.overlap_slowdown if self.communicating else 0.0)
             began, end = self.environment.now, self.environment.timeout(seconds * pace)
             yield end | self.change
             seconds = 0.0 if end.processed else seconds - (self.environment.now - began) / pace
@@ -151,7 +151,7 @@ class _Machine:
         with self.streams.request() as stream:
             yield stream
             start = self.environment.now
-            self._communicating(+1)
+            self._count_communication(+1)
             collective, library = transfer.collective, transfer.fabric.library
             yield from self._wait(
                 "library", "pack and start", transfer.copy_time / 2 + library.per_collective * bool(collective.phases)
@@ -159,7 +159,7 @@ class _Machine:
             for phase in collective.phases:
                 yield from self._share(phase, transfer.fabric.phase_time(phase))
             yield from self._wait("library", "unpack", transfer.copy_time / 2)
-            self._communicating(-1)
+            self._count_communication(-1)
             name = f"{transfer.algorithm}, {len(transfer.tensors)} tensors"
             self.spans.append(Span("communication", name, start, self.environment.now))
 
@@ -190,7 +190,7 @@ class _Machine:
             yield self.environment.timeout(seconds)
             self.spans.append(Span(stream, name, start, self.environment.now))
 
-    def _communicating(self, change: int) -> None:
+    def _count_communication(self, change: int) -> None:
         self.communicating += change
         self.change.succeed()
         self.change = self.environment.event()

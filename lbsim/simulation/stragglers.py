@@ -31,7 +31,7 @@ def expected_maximum(ranks: int) -> float:
     return total * step / 3
 
 
-def slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1) -> float:
+def expected_slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1) -> float:
     r"""Return the share by which a step in which everyone waits for the slowest is longer: :math:`σ E[max_n]`.
 
     *spread*, σ, is the standard deviation of a rank's step as a share of it. Ranks vary independently and
@@ -47,11 +47,11 @@ def slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1
     return spread * inside + math.hypot(node_spread, spread * weight) * between
 
 
-def slowest_compute(cluster: Cluster, gpus: int, spread: float) -> float:
+def compute_slowdown(cluster: Cluster, gpus: int, spread: float) -> float:
     """Return the share by which the slowest of *gpus* computes longer: by chance, or because it is named as slow.
 
     The larger of the two is taken; what both together add is for the per-rank evaluator.
     """
     nodes = -(-gpus // cluster.gpus_per_node)
-    by_chance = slowdown(spread, gpus, cluster.node_spread, nodes)
+    by_chance = expected_slowdown(spread, gpus, cluster.node_spread, nodes)
     return max(by_chance, *(part.compute - 1 for part in slow_parts(cluster, gpus)), 0.0)

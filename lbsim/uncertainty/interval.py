@@ -14,7 +14,7 @@ from functools import lru_cache
 from lbsim.compute.roofline import arithmetic_class
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.prediction import Interval, Range
-from lbsim.simulation.stragglers import slowdown
+from lbsim.simulation.stragglers import expected_slowdown
 from lbsim.uncertainty.conformal import Bounds, normal
 from lbsim.uncertainty.residuals import EARLY, Residuals
 
@@ -206,7 +206,7 @@ def _stragglers(scenario: Scenario, level: float) -> Bounds:
     gpus, assumed, known = scenario.plan.gpus, scenario.software.straggler_spread, residuals()
     if gpus <= _MANY:
         return Bounds()
-    expected = 1 + slowdown(assumed, gpus)
-    least, most = (1 + slowdown(spread, gpus) for spread in (known.spread_low, known.spread_high))
+    expected = 1 + expected_slowdown(assumed, gpus)
+    least, most = (1 + expected_slowdown(spread, gpus) for spread in (known.spread_low, known.spread_high))
     factor = normal(level) / normal(_STATED)
     return Bounds(factor * max(0.0, math.log(expected / least)), factor * max(0.0, math.log(most / expected)))

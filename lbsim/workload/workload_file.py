@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lbsim.errors import InputError, in_one_line
+from lbsim.errors import InputError, from_validation_error
 from lbsim.profiles import catalog
 from lbsim.profiles.profile import Table, Text
 from lbsim.units import DATA, Bytes
@@ -27,7 +27,7 @@ _ROUNDING = 1e-9
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-Kind = Literal["convolution", "linear", "product", "normalisation", "elementwise", "pooling", "lookup"]
+LayerKind = Literal["convolution", "linear", "product", "normalisation", "elementwise", "pooling", "lookup"]
 
 
 class TensorTable(Table):
@@ -42,7 +42,7 @@ class LayerTable(Table):
     """A `Layer` in a file: a sample's operations, and elements moved and kept."""
 
     name: Text
-    kind: Kind
+    kind: LayerKind
     forward_flops: Amount = 0.0
     backward_flops: Amount = 0.0
     forward_elements: Amount
@@ -103,12 +103,12 @@ class WorkloadTable(Table):
         return Workload(self.name, layers, self.source, self.input, self.samples, self.validation_samples)
 
 
-def is_file(model: str) -> bool:
+def is_workload_file(model: str) -> bool:
     """Return whether *model* means a file and not a name."""
     return model.endswith(SUFFIXES)
 
 
-def read(file: Path) -> Workload:
+def read_workload(file: Path) -> Workload:
     """Return the workload in *file*; InputError names the file and its first faulty field."""
     try:
         stamp = file.stat()
@@ -122,7 +122,7 @@ def _read(file: Path, changed: int, size: int) -> Workload:  # noqa: ARG001  # a
     try:
         return WorkloadTable.model_validate(_content(file), context=file).workload()
     except ValidationError as error:
-        raise in_one_line(error, str(file)) from None
+        raise from_validation_error(error, str(file)) from None
 
 
 def _content(file: Path) -> Any:
@@ -134,7 +134,7 @@ def _content(file: Path) -> Any:
         raise InputError(f"{file}: {error}") from None
 
 
-def text(workload: Workload) -> str:
+def workload_to_json(workload: Workload) -> str:
     """Return *workload* as JSON, a layer a line; what has its default is left out."""
     return "".join(_lines(workload))
 

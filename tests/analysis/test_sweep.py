@@ -17,7 +17,7 @@ from lbsim.analysis.sweep_workers import CHUNK, run_here, run_on_dask
 from lbsim.cli.app import main
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED
-from lbsim.scenario.request import Request
+from lbsim.scenario.request import ScenarioRequest
 
 CHECKOUT = Path(__file__).parents[2]
 ALONE = ["--cluster", "mn-1", "--workers", "1"]
@@ -30,7 +30,7 @@ def rows(file):
 
 
 def asked(*words, sample=None, seed=0, **tables):
-    return prepare(Request({"cluster": "mn-1", "plan": {}} | tables, {}, SHIPPED), axes_of(words), sample, seed)
+    return prepare(ScenarioRequest({"cluster": "mn-1", "plan": {}} | tables, {}, SHIPPED), axes_of(words), sample, seed)
 
 
 def refused(capsys, *arguments):

@@ -19,7 +19,7 @@ from lbsim.cli.app import app, main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED
-from lbsim.profiles.toml import as_toml
+from lbsim.profiles.toml import profile_to_toml
 from lbsim.simulation.metrics import ScenarioMetrics
 
 CHECKOUT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_the_bus_bandwidths_of_cases_say_what_their_times_say(tmp_path):
 
 def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
     file = tmp_path / "calibration.toml"
-    file.write_text(as_toml(recovered))
+    file.write_text(profile_to_toml(recovered))
     again = Calibration.load(file)
     assert again == recovered
     here = measured()[3].scenario

@@ -31,7 +31,8 @@ def fabric(gpus, gpus_per_node=1, nics=1, group_size=None, library=FREE):
 
 def algorithms():
     return [
-        pytest.param(catalog.module("all_reduce", name).all_reduce, id=name) for name in catalog.names("all_reduce")
+        pytest.param(catalog.find_module("all_reduce", name).all_reduce, id=name)
+        for name in catalog.module_names("all_reduce")
     ]
 
 

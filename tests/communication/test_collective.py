@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.all_reduce import auto, double_binary_tree, halving_doubling, ring
-from lbsim.communication.fabric import Fabric, closed_form, quickest
+from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
 from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Link, Switch
 from lbsim.profiles.software import Library, Protocol
@@ -23,7 +23,7 @@ def fabric(gpus=8, gpus_per_node=1, **fields):
 
 
 def seconds(message, over):
-    return closed_form(*quickest(message, ring.all_reduce, over))
+    return closed_form(*fastest_protocol(message, ring.all_reduce, over))
 
 
 def test_a_small_message_takes_the_protocol_that_starts_sooner():
@@ -108,7 +108,9 @@ def test_trees_reach_the_share_that_their_library_says_and_rings_all():
 @given(st.floats(1, 1e10), st.floats(1, 100))
 def test_with_the_shares_of_nccl_a_larger_message_takes_no_less_time(message, factor):
     over = replace(fabric(64, 8), library=Library.load("nccl-2"))
-    first, second = (closed_form(*quickest(size, auto.all_reduce, over)) for size in (message, message * factor))
+    first, second = (
+        closed_form(*fastest_protocol(size, auto.all_reduce, over)) for size in (message, message * factor)
+    )
     assert second >= first * (1 - 1e-12)
 
 
@@ -172,14 +174,14 @@ def test_a_reduction_counts_where_memory_is_slower_than_the_links():
     assert quick.step_time(reduce_scatter) == quick.step_time(all_gather) == pytest.approx(1e-6 + 1e6 / 1e10)
 
 
-@pytest.mark.parametrize("name", catalog.names("all_reduce"))
+@pytest.mark.parametrize("name", catalog.module_names("all_reduce"))
 @given(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1, 1e9), st.floats(1, 100))
 def test_more_latency_makes_nothing_quicker(name, nodes, inside, message, factor):
-    algorithm = catalog.module("all_reduce", name).all_reduce
+    algorithm = catalog.find_module("all_reduce", name).all_reduce
     over = fabric(nodes * inside, inside, protocols=(EAGER,))
     late = LINK.model_copy(update={"latency": LINK.latency * factor})
     later = replace(over, intra_node=late, inter_node=late)
-    first, second = (closed_form(*quickest(message, algorithm, way)) for way in (over, later))
+    first, second = (closed_form(*fastest_protocol(message, algorithm, way)) for way in (over, later))
     assert second >= first * (1 - 1e-12)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lbsim import InputError
 from lbsim.communication.fusion import fuse
 from lbsim.compute.gradients import GradientTensor
-from lbsim.scenario.plan import Fusion, Plan
+from lbsim.scenario.plan import FusionPolicy, Plan
 
 
 def gradients(sizes):
@@ -50,7 +50,7 @@ def test_half_precision_halves_the_message():
 
 @given(
     st.lists(st.integers(min_value=1, max_value=10**7), min_size=1, max_size=60),
-    st.sampled_from(get_args(Fusion)),
+    st.sampled_from(get_args(FusionPolicy)),
     st.floats(min_value=1, max_value=1e8),
     st.integers(min_value=1, max_value=70),
 )

@@ -12,7 +12,7 @@ from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
+from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
 
 ORACLES = Path(__file__).parent / "oracles"
 FREE = Library(name="free", source="the oracles charge nothing", per_collective=0.0, per_step=0.0)
@@ -59,7 +59,7 @@ def exposed_step(buckets, ranks):
 
 def exposed(buckets, ranks):
     step, _ = exposed_step(buckets, ranks)
-    return simulate(step).step_time - step.times.forward - step.times.backward
+    return simulate_schedule(step).step_time - step.times.forward - step.times.backward
 
 
 @pytest.mark.parametrize(

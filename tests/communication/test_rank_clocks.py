@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lbsim.communication.all_reduce import double_binary_tree, hierarchical, ring, two_level
 from lbsim.communication.collective import Collective, Pattern, Phase
 from lbsim.communication.fabric import Fabric, closed_form
-from lbsim.communication.rank_clocks import LinkPace, each_step, finish
+from lbsim.communication.rank_clocks import LinkSlowdown, advance, ring_steps
 from lbsim.communication.trees import chain, double_binary
 from lbsim.profiles import catalog
 from tests.communication.test_all_reduce import BETWEEN, FREE, INSIDE, algorithms, fabric, shapes, sizes
@@ -31,7 +31,7 @@ def late(gpus, seed=0, columns=1, by=1e-2):
 def test_equal_ranks_take_the_closed_form(all_reduce, shape, message):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     collective = all_reduce(message, over)
-    slowest = finish(collective, over, together(over.gpus)).max()
+    slowest = advance(collective, over, together(over.gpus)).max()
     assert slowest == pytest.approx(closed_form(collective, over), rel=1e-3)
 
 
@@ -40,7 +40,7 @@ def test_equal_ranks_take_the_closed_form(all_reduce, shape, message):
 def test_nobody_is_done_before_the_last_has_come(all_reduce, shape, seed):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     ready = late(over.gpus, seed)
-    done = finish(all_reduce(1e6, over), over, ready)
+    done = advance(all_reduce(1e6, over), over, ready)
     assert done.min() >= ready.max() * (1 - 1e-12)
 
 
@@ -49,7 +49,7 @@ def test_nobody_is_done_before_the_last_has_come(all_reduce, shape, seed):
 def test_late_ranks_delay_by_no_more_than_they_are_late(all_reduce, shape, seed):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     collective, ready = all_reduce(1e6, over), late(over.gpus, seed)
-    assert finish(collective, over, ready).max() <= closed_form(collective, over) + ready.max() + 1e-12
+    assert advance(collective, over, ready).max() <= closed_form(collective, over) + ready.max() + 1e-12
 
 
 @pytest.mark.parametrize("all_reduce", algorithms())
@@ -59,34 +59,34 @@ def test_a_slow_part_never_makes_it_faster(all_reduce, shape, seed, which, facto
     collective, ready = all_reduce(1e6, over), late(over.gpus, seed)
     slow = np.ones(over.gpus)
     slow[which % over.gpus] = factor
-    healthy = finish(collective, over, ready)
-    for pace in (LinkPace(slow, np.ones_like(slow)), LinkPace(np.ones_like(slow), slow)):
-        assert (finish(collective, over, ready, pace) >= healthy * (1 - 1e-12)).all()
+    healthy = advance(collective, over, ready)
+    for pace in (LinkSlowdown(slow, np.ones_like(slow)), LinkSlowdown(np.ones_like(slow), slow)):
+        assert (advance(collective, over, ready, pace) >= healthy * (1 - 1e-12)).all()
 
 
-@pytest.mark.parametrize("name", catalog.names("all_reduce"))
+@pytest.mark.parametrize("name", catalog.module_names("all_reduce"))
 def test_links_that_are_all_twice_as_slow_take_twice_as_long(name):
     over = fabric(32, 8)
-    collective = catalog.module("all_reduce", name).all_reduce(1e7, over)
-    twice = LinkPace(np.full(32, 2.0), np.full(32, 2.0))
-    assert finish(collective, over, together(32), twice).max() == pytest.approx(2 * closed_form(collective, over))
+    collective = catalog.find_module("all_reduce", name).all_reduce(1e7, over)
+    twice = LinkSlowdown(np.full(32, 2.0), np.full(32, 2.0))
+    assert advance(collective, over, together(32), twice).max() == pytest.approx(2 * closed_form(collective, over))
 
 
 def test_columns_know_nothing_of_each_other():
     over = fabric(24, 8)
-    for name in catalog.names("all_reduce"):
-        collective = catalog.module("all_reduce", name).all_reduce(1e6, over)
+    for name in catalog.module_names("all_reduce"):
+        collective = catalog.find_module("all_reduce", name).all_reduce(1e6, over)
         ready = late(24, columns=3)
-        alone = [finish(collective, over, ready[:, [column]]) for column in range(3)]
-        assert np.array_equal(finish(collective, over, ready), np.concatenate(alone, axis=1))
+        alone = [advance(collective, over, ready[:, [column]]) for column in range(3)]
+        assert np.array_equal(advance(collective, over, ready), np.concatenate(alone, axis=1))
 
 
 @given(st.integers(2, 40), st.integers(0, 99))
 def test_going_round_at_once_equals_every_step(gpus, seed):
     over = fabric(gpus)
     ready, (phase, _) = late(gpus, seed), ring.all_reduce(1e6, over).phases
-    plain = each_step(ready[:, None], np.array(over.step_time(phase)), phase.steps)[:, 0]
-    np.testing.assert_allclose(finish(Collective("half", 1e6, (phase,)), over, ready), plain, rtol=1e-12)
+    plain = ring_steps(ready[:, None], np.array(over.step_time(phase)), phase.steps)[:, 0]
+    np.testing.assert_allclose(advance(Collective("half", 1e6, (phase,)), over, ready), plain, rtol=1e-12)
 
 
 @given(st.integers(2, 12), st.integers(0, 99))
@@ -97,7 +97,7 @@ def test_rings_with_a_slow_link_follow_the_recurrence_step_by_step(gpus, seed):
     step = BETWEEN.time(1e6 / gpus)
     for _ in range(2 * (gpus - 1)):
         clocks = [max(clocks[rank], clocks[rank - 1]) + step * max(slow[rank], slow[rank - 1]) for rank in range(gpus)]
-    done = finish(collective, over, late(gpus, seed), LinkPace(np.ones(gpus), slow))
+    done = advance(collective, over, late(gpus, seed), LinkSlowdown(np.ones(gpus), slow))
     np.testing.assert_allclose(done[:, 0], clocks, rtol=1e-12)
 
 
@@ -115,8 +115,8 @@ def test_a_chain_follows_every_chunk(members, chunks, seed):
             before = left[chunk] = max(before, left[chunk]) + step
         done[rank] = before
     done[0] = max(ready[0], left[-1])
-    pace = LinkPace(slow, np.ones(members))
-    clocks = finish(Collective("chain", 1e4, (phase,)), over, ready[:, None], pace)
+    pace = LinkSlowdown(slow, np.ones(members))
+    clocks = advance(Collective("chain", 1e4, (phase,)), over, ready[:, None], pace)
     np.testing.assert_allclose(clocks[:, 0], done, rtol=1e-12)
 
 
@@ -140,8 +140,8 @@ def test_what_goes_up_the_trees_waits_for_its_slowest_way():
     over, slow = fabric(64), np.ones(64)
     slow[5] = 3.0
     collective = double_binary_tree.all_reduce(1e6, over)
-    pace = LinkPace(np.ones(64), slow)
-    assert finish(collective, over, together(64), pace).max() > closed_form(collective, over)
+    pace = LinkSlowdown(np.ones(64), slow)
+    assert advance(collective, over, together(64), pace).max() > closed_form(collective, over)
 
 
 def test_a_slow_link_of_one_gpu_does_not_slow_what_passes_it_by():
@@ -149,13 +149,13 @@ def test_a_slow_link_of_one_gpu_does_not_slow_what_passes_it_by():
     over, slow = fabric(32, 8), np.ones(32)
     slow[3] = 5.0
     collective = hierarchical.all_reduce(1e6, over)
-    pace = LinkPace(np.ones(32), slow)
-    assert finish(collective, over, together(32), pace).max() == pytest.approx(closed_form(collective, over))
+    pace = LinkSlowdown(np.ones(32), slow)
+    assert advance(collective, over, together(32), pace).max() == pytest.approx(closed_form(collective, over))
 
 
 def test_a_phase_that_says_nothing_waits_for_everyone():
     over, phase = fabric(4), Phase("serve", 3, 1e6, ("inter_node",))
-    clocks = finish(Collective("star", 1e6, (phase,)), over, late(4))
+    clocks = advance(Collective("star", 1e6, (phase,)), over, late(4))
     assert clocks.ravel().tolist() == [late(4).max() + 3 * BETWEEN.time(1e6)] * 4
 
 
@@ -169,12 +169,12 @@ def test_every_step_of_every_rank_takes_what_other_simulators_say(tool, toleranc
             over = flat(int(row["ranks"]))
             clocks = together(over.gpus)[:, None]
             for phase in ring.all_reduce(float(row["message_bytes"]), over).phases:
-                clocks = each_step(clocks, np.array(over.step_time(phase)), phase.steps)
+                clocks = ring_steps(clocks, np.array(over.step_time(phase)), phase.steps)
             assert clocks.max() * 1e3 == pytest.approx(float(row["all_reduce_ms"]), rel=tolerance)
 
 
 def test_a_two_level_all_reduce_rank_by_rank_takes_what_astra_sim_says():
     (row,) = [r for r in rows("ring_all_reduce_100MiB.csv") if r["tool"] == "ASTRA-sim 2 analytical, 2-D 8x128"]
     over = Fabric(1024, 8, ORACLE_INSIDE, LINK, nics=8, library=FREE, group_size=8)
-    done = finish(two_level.all_reduce(float(row["message_bytes"]), over), over, together(1024))
+    done = advance(two_level.all_reduce(float(row["message_bytes"]), over), over, together(1024))
     assert done.max() * 1e3 == pytest.approx(float(row["all_reduce_ms"]), rel=0.02)

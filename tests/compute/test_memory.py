@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from lbsim import InputError, Scenario, override, predict
-from lbsim.compute.memory import check_fits, memory
+from lbsim.compute.memory import check_fits, memory_use
 
 GB = 1e9
 
@@ -16,19 +16,19 @@ def scenario(**plan):
 def test_resnet50_needs_what_is_known_of_it():
     """Weights, gradients and momentum are 4 bytes each of 25,557,032; activations of about 22 million numbers a sample
     (twice the 11.1 million that convolutions write, which batch norm keeps too)."""
-    needed = memory(scenario())
+    needed = memory_use(scenario())
     assert needed.weights == needed.optimizer == 4 * 25_557_032
     assert needed.activations == pytest.approx(64 * 22e6 * 4, rel=0.1)  # 22 million is to two digits
 
 
 def test_half_precision_halves_activations_and_adds_masters():
-    single, mixed = memory(scenario()), memory(scenario(precision="mixed"))
+    single, mixed = memory_use(scenario()), memory_use(scenario(precision="mixed"))
     assert mixed.activations == single.activations / 2
     assert (single.masters, mixed.masters) == (0, 4 * 25_557_032)
 
 
 def test_adam_keeps_two_moments():
-    assert memory(scenario(optimizer="adam")).optimizer == 2 * memory(scenario()).optimizer
+    assert memory_use(scenario(optimizer="adam")).optimizer == 2 * memory_use(scenario()).optimizer
 
 
 def test_a_batch_that_does_not_fit_is_told_one_that_does():

@@ -26,7 +26,7 @@ def on_meta(name):
 
 
 def workload(name):
-    return catalog.module("workloads", name).build()
+    return catalog.find_module("workloads", name).build()
 
 
 def in_backward_order(model, shape):

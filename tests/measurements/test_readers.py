@@ -18,13 +18,13 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("name", catalog.names("readers"))
+@pytest.mark.parametrize("name", catalog.module_names("readers"))
 def test_each_reader_knows_its_real_sample_and_no_other(name):
     for other, sample in SAMPLES.items():
-        assert catalog.module("readers", name).knows(sample.read_text()) is (other == name)
+        assert catalog.find_module("readers", name).knows(sample.read_text()) is (other == name)
 
 
-@pytest.mark.parametrize("name", catalog.names("readers"))
+@pytest.mark.parametrize("name", catalog.module_names("readers"))
 def test_each_real_sample_has_times_that_can_be(name):
     reading = read(SAMPLES[name])
     assert len(reading.measurements) >= 3

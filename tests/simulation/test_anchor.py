@@ -1,7 +1,7 @@
 import pytest
 
 from lbsim import Anchor, InputError, Scenario, predict
-from lbsim.simulation.anchor import at_other_batch
+from lbsim.simulation.anchor import factor_at_other_batch
 
 
 def scenario(anchor=None, **plan):
@@ -24,13 +24,13 @@ def test_a_rate_of_eight_gpus_comes_out_on_eight():
 
 def test_half_of_what_an_anchor_took_too_long_is_a_constant_a_step():
     """Twice as long as the law's 1 s: half a second more a second of compute, and half a second more a step."""
-    assert at_other_batch(2.0, then=1.0, now=1.0) * 1.0 == 2.0
-    assert at_other_batch(2.0, then=1.0, now=4.0) * 4.0 == 4.0 * 1.5 + 0.5
-    assert at_other_batch(2.0, then=1.0, now=0.5) * 0.5 == 0.5 * 1.5 + 0.5
+    assert factor_at_other_batch(2.0, then=1.0, now=1.0) * 1.0 == 2.0
+    assert factor_at_other_batch(2.0, then=1.0, now=4.0) * 4.0 == 4.0 * 1.5 + 0.5
+    assert factor_at_other_batch(2.0, then=1.0, now=0.5) * 0.5 == 0.5 * 1.5 + 0.5
 
 
 def test_an_anchor_that_is_quicker_than_the_law_scales_every_batch_alike():
-    assert at_other_batch(0.8, then=1.0, now=4.0) == 0.8
+    assert factor_at_other_batch(0.8, then=1.0, now=4.0) == 0.8
 
 
 def test_a_slow_anchor_at_a_small_batch_leaves_a_large_batch_more_efficient():

@@ -6,7 +6,7 @@ import pytest
 
 from lbsim import Scenario, predict
 from lbsim.cli.app import main
-from lbsim.simulation.chrome_trace import of_timeline
+from lbsim.simulation.chrome_trace import timeline_to_chrome_trace
 from lbsim.simulation.timeline import Span, Timeline
 
 SMALL = ["--gpus", "16", "--cluster", "mn-1", "--software", "pytorch-nccl", "--precision", "fp32"]
@@ -56,7 +56,7 @@ def test_spans_that_overlap_stand_on_threads_of_their_own():
         Span("communication", "b", 1.0, 3.0),
         Span("communication", "c", 2.0, 4.0),
     )
-    events = of_timeline(Timeline(spans, 4.0), "x")
+    events = timeline_to_chrome_trace(Timeline(spans, 4.0), "x")
     threads = {event["name"]: event["tid"] for event in of_kind(events, "X")}
     assert threads["a"] == threads["c"] != threads["b"]
     names = [event["args"]["name"] for event in of_kind(events, "M") if event["name"] == "thread_name"]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 
 from lbsim import InputError, Scenario, override, predict
-from lbsim.communication.rank_clocks import LinkPace
+from lbsim.communication.rank_clocks import LinkSlowdown
 from lbsim.profiles.hardware import Cluster
-from lbsim.simulation.per_rank import play, simulate_ranks
+from lbsim.simulation.per_rank import simulate_ranks, simulate_schedule_per_rank
 from lbsim.simulation.step_simulator import StepSchedule
-from lbsim.simulation.stragglers import expected_maximum, slowdown
+from lbsim.simulation.stragglers import expected_maximum, expected_slowdown
 from tests.communication.test_oracles import STEPS, THRESHOLDS, exposed_step
 from tests.scenarios import scenarios
 
@@ -48,7 +48,7 @@ def test_a_step_rank_by_rank_exposes_what_other_simulators_say(row):
     """The tables print microseconds, so half of one is added to the relative tolerance."""
     assert row["buckets"] in {*THRESHOLDS, "one per group (54)"}
     step, fabric = exposed_step(row["buckets"], int(row["ranks"]))
-    _, done = play(step, np.ones((fabric.gpus, 1)))
+    _, done = simulate_schedule_per_rank(step, np.ones((fabric.gpus, 1)))
     exposed = (done.max() - step.times.forward - step.times.backward) * 1e3
     relative = 0.02 if row["tool"].startswith("ASTRA") else 0.005
     assert exposed == pytest.approx(float(row["exposed_ms"]), rel=relative, abs=0.0005)
@@ -72,7 +72,7 @@ def test_spreads_of_ranks_and_of_nodes_together_are_as_drawn(gpus, each):
     for spread, between in ((0.02, 0.02), (0.02, 0.05), (0.04, 0.01)):
         own, shared = random.standard_normal((4000, nodes, each)), random.standard_normal((4000, nodes, 1))
         drawn = (spread * own + between * shared).max(axis=(1, 2)).mean()
-        assert slowdown(spread, gpus, between, nodes) == pytest.approx(drawn, rel=0.02)
+        assert expected_slowdown(spread, gpus, between, nodes) == pytest.approx(drawn, rel=0.02)
 
 
 def test_a_run_repeats_to_the_last_digit_and_a_seed_makes_another():
@@ -133,7 +133,9 @@ def test_a_step_without_anything_to_send_is_its_compute():
     from tests.communication.test_oracles import step_of_54_groups  # noqa: PLC0415
 
     times = step_of_54_groups()
-    computed, done = play(StepSchedule(times), np.full((4, 2), 1.5), LinkPace(np.ones(4), np.ones(4)))
+    computed, done = simulate_schedule_per_rank(
+        StepSchedule(times), np.full((4, 2), 1.5), LinkSlowdown(np.ones(4), np.ones(4))
+    )
     assert np.allclose(computed, 1.5 * (times.forward + times.backward))
     assert np.allclose(done, computed)
 

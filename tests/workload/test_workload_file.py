@@ -7,7 +7,7 @@ from lbsim import Scenario, predict
 from lbsim.cli.app import main
 from lbsim.errors import InputError
 from lbsim.profiles import catalog
-from lbsim.scenario.scenario import workload
+from lbsim.scenario.scenario import find_workload
 from lbsim.workload import workload_file
 
 SMALL = """
@@ -38,37 +38,37 @@ def small(tmp_path):
     return file
 
 
-@pytest.mark.parametrize("name", catalog.names("workloads"))
+@pytest.mark.parametrize("name", catalog.module_names("workloads"))
 def test_what_is_written_reads_back_the_same(tmp_path, name):
     file = tmp_path / "model.json"
-    file.write_text(workload_file.text(workload(name)))
-    assert workload_file.read(file) == workload(name)
+    file.write_text(workload_file.workload_to_json(find_workload(name)))
+    assert workload_file.read_workload(file) == find_workload(name)
 
 
 def test_a_file_has_a_line_a_layer_and_the_order_of_gradients():
-    text = workload_file.text(workload("vgg16"))
+    text = workload_file.workload_to_json(find_workload("vgg16"))
     assert len(re.findall(r'^    \{"name": "conv', text, flags=re.MULTILINE)) == 13  # Simonyan and Zisserman, D
     gradients = json.loads(text)["gradients"]
     assert (gradients[0], gradients[-1]) == ("fc8.bias", "conv1_1.weight")
 
 
 def test_toml_will_do_too(small):
-    model = workload_file.read(small)
+    model = workload_file.read_workload(small)
     assert model.parameters == 16
     assert [tensor.name for tensor in model.tensors] == ["fc.bias", "fc.weight"]
 
 
 def test_a_file_predicts_as_the_name_it_was_made_of(tmp_path):
     file = tmp_path / "model.json"
-    file.write_text(workload_file.text(workload("resnet50")))
+    file.write_text(workload_file.workload_to_json(find_workload("resnet50")))
     ours, theirs = (predict(Scenario.of(gpus=64, model=model)) for model in (str(file), "resnet50"))
     assert ours.step_time == theirs.step_time
 
 
 def test_a_file_that_changes_is_read_again(small):
-    assert workload_file.read(small).samples == 100
+    assert workload_file.read_workload(small).samples == 100
     small.write_text(SMALL.replace("samples = 100", "samples = 2000"))
-    assert workload_file.read(small).samples == 2000
+    assert workload_file.read_workload(small).samples == 2000
 
 
 def test_a_scenario_may_name_a_model_beside_it_and_an_option_one_where_the_user_is(
@@ -115,7 +115,7 @@ def test_a_rerun_whose_model_is_gone_says_so(small, tmp_path, capsys):
 def test_a_wrong_file_gets_one_line_with_its_name_and_field(small, capsys, was, becomes, told):
     small.write_text(SMALL.replace(was, becomes))
     with pytest.raises(InputError, match=re.escape(told)) as fault:
-        workload_file.read(small)
+        workload_file.read_workload(small)
     assert str(fault.value).startswith(f"{small}: ")
     assert main(["predict", "--gpus", "8", "--model", str(small)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -68,8 +68,8 @@ def collective(
 
 
 def _finish_times(scenario: Scenario, sizes: Sequence[float]) -> tuple[float, ...]:
-    from lbsim.simulation.per_rank import finish_times
+    from lbsim.simulation.per_rank import all_reduce_finish_times
 
     if len(sizes) > 1:
         raise InputError("--per-rank: follows one all-reduce; write --message in place of --to")
-    return finish_times(scenario, sizes[0])
+    return all_reduce_finish_times(scenario, sizes[0])

@@ -11,7 +11,7 @@ import typer
 
 from lbsim.cli.options import asking_without_a_file, from_here
 from lbsim.cli.terminal import print_error, progress
-from lbsim.scenario.request import Request
+from lbsim.scenario.request import ScenarioRequest
 from lbsim.workload.workload_file import SUFFIXES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _INTERRUPTED = 130
 
 @asking_without_a_file
 def sweep(
-    question: Callable[[Path | None], Request],
+    question: Callable[[Path | None], ScenarioRequest],
     words: Annotated[
         list[str],
         typer.Argument(

@@ -13,7 +13,7 @@ import numpy as np
 from lbsim.calibration.robust_least_squares import Linear, Problem, Vector, fit
 from lbsim.evaluation.cross_validation.corrections import CONSTANT, FAMILIES, Family
 from lbsim.evaluation.cross_validation.folds import Case
-from lbsim.scenario.paths import owner
+from lbsim.scenario.paths import owning_profile
 
 _Key = tuple[str, str]
 """A path, and the profile or model that it is of; none if all share its correction."""
@@ -101,4 +101,4 @@ def _keys(case: Case, *, shared: bool) -> dict[str, _Key]:
 
 def _whose(case: Case, path: str) -> str:
     """Return whose number *path* is: its profile's; a constant a step is each model's own."""
-    return case.scenario.model if path == CONSTANT else owner(case.scenario, path)
+    return case.scenario.model if path == CONSTANT else owning_profile(case.scenario, path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.rates import Rate, Values
-from lbsim.simulation.anchor import at_other_batch
+from lbsim.simulation.anchor import factor_at_other_batch
 
 GROUPS: dict[str, Callable[[Rate], str]] = {
     "row": lambda rate: f"{rate.system} {rate.id} {rate.quantity}",
@@ -70,7 +70,7 @@ def from_another_model(rates: list[Rate], values: Values) -> list[Unseen]:
 def anchored_error(anchor: Rate, other: Rate, values: Values) -> float:
     """Return ln(predicted / observed) of *other* when *anchor* is known, with lbsim's law of anchors."""
     (then, update_then), (now, update_now) = anchor.predicted(values), other.predicted(values)
-    factor = at_other_batch((anchor.seconds - update_then) / then, then, now)
+    factor = factor_at_other_batch((anchor.seconds - update_then) / then, then, now)
     return math.log((factor * now + update_now) / other.seconds)
 
 

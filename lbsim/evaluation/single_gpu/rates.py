@@ -14,7 +14,7 @@ from pathlib import Path
 from lbsim.compute.roofline import arithmetic_class, compute_times
 from lbsim.measurements.case import case_files, read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
-from lbsim.profiles.hardware import Speed
+from lbsim.profiles.hardware import RelativeSpeed
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
@@ -72,10 +72,12 @@ class Rate:
             update={
                 "kernels": software.kernels.model_copy(update=kernels(values)),
                 "kernel_time": kernel_time(software.name, values),
-                "speed": Speed(),
+                "speed": RelativeSpeed(),
             }
         )
-        cluster = self.scenario.cluster.model_copy(update={"accelerator": card.model_copy(update={"speed": Speed()})})
+        cluster = self.scenario.cluster.model_copy(
+            update={"accelerator": card.model_copy(update={"speed": RelativeSpeed()})}
+        )
         times = compute_times(self.scenario.model_copy(update={"software": software, "cluster": cluster}))
         if self.quantity == "breakdown.update":
             return 0.0, times.update

@@ -43,7 +43,7 @@ def draw(subject: Subject) -> Picture:
 
 
 def _algorithms() -> list[str]:
-    return [name.replace("_", "-") for name in catalog.names("all_reduce") if name not in _CHOOSERS]
+    return [name.replace("_", "-") for name in catalog.module_names("all_reduce") if name not in _CHOOSERS]
 
 
 def _gradients(run: Run) -> float:

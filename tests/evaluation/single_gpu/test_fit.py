@@ -7,7 +7,7 @@ import pytest
 from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.leave_out import anchored_error, folds, from_another_model, left_out
 from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, rates
-from lbsim.simulation.anchor import at_other_batch
+from lbsim.simulation.anchor import factor_at_other_batch
 
 HEAD = """
 source = "a paper"
@@ -111,7 +111,7 @@ def test_an_anchor_is_what_predict_makes_of_it_but_for_the_model(place):
     anchor, other = (one for one in rates("calibrate", place)[:2])
     assert anchor.scenario.model == other.scenario.model
     (then, update), (now, update_now) = anchor.predicted({}), other.predicted({})
-    factor = at_other_batch((anchor.seconds - update) / then, then, now)
+    factor = factor_at_other_batch((anchor.seconds - update) / then, then, now)
     assert anchored_error(anchor, other, {}) == pytest.approx(math.log((factor * now + update_now) / other.seconds))
     assert anchored_error(anchor, anchor, {}) == pytest.approx(0, abs=1e-12)
 
