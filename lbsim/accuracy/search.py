@@ -17,7 +17,7 @@ from lbsim.predict import predict
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.prediction import Prediction
-from lbsim.simulation.step_builder import simulate_step
+from lbsim.simulation.step_result import simulate_step
 from lbsim.units import TIME
 
 _TRIED = 7

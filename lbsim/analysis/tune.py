@@ -8,12 +8,12 @@ from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.predict import predict
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import module_names
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.prediction import Prediction
-from lbsim.simulation.step_builder import simulate_step
+from lbsim.simulation.step_result import simulate_step
 
 _MIB = 2.0**20
 _THRESHOLDS = (1, 4, 8, 16, 25, 64, 128)
@@ -90,7 +90,7 @@ def _choices(scenario: Scenario) -> Iterator[Changes]:
 
 def _all_reduces(scenario: Scenario) -> Iterator[Changes]:
     node = scenario.cluster.gpus_per_node
-    for name in catalog.module_names("all_reduce"):
+    for name in module_names("all_reduce"):
         if name in _NO_ALL_REDUCE:
             continue
         grouped = name in {"hierarchical", "hybrid"}

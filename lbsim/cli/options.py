@@ -15,6 +15,7 @@ import typer
 from lbsim.errors import InputError
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import Folders
+from lbsim.profiles.module_catalog import module_names
 from lbsim.scenario.request import ScenarioRequest, build_scenario, read_scenario_tables
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.workload_file import SUFFIXES
@@ -49,7 +50,7 @@ def _profiles(kind: str) -> Callable[[str], list[str]]:
 
 
 def _modules(package: str) -> Callable[[str], list[str]]:
-    return completing(lambda: [name.replace("_", "-") for name in catalog.module_names(package)])
+    return completing(lambda: [name.replace("_", "-") for name in module_names(package)])
 
 
 def all_names() -> Iterable[str]:

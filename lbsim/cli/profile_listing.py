@@ -13,6 +13,7 @@ from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.profiles.hardware import Accelerator, Cluster, Link
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.profile import Profile
 from lbsim.profiles.software import Kernels, Library, Software
 from lbsim.profiles.toml import _toml
@@ -59,7 +60,7 @@ def entries(kind: str = "", folders: Folders = SHIPPED, *, calibrated: bool = Fa
 def names(kind: str, folders: Folders = SHIPPED) -> list[str]:
     """Return the names of *kind*."""
     if kind in _MODULES:
-        return [name.replace("_", "-") for name in catalog.module_names(_MODULES[kind])]
+        return [name.replace("_", "-") for name in module_names(_MODULES[kind])]
     return sorted(folders.files(kind))
 
 
@@ -161,7 +162,7 @@ def calibration(profile: Profile) -> str:
 
 
 def _first_sentence(all_reduce: str) -> str:
-    text = catalog.find_module("all_reduce", all_reduce).__doc__ or ""
+    text = find_module("all_reduce", all_reduce).__doc__ or ""
     return " ".join(text.strip().split("\n\n")[0].split())
 
 

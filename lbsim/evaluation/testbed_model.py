@@ -28,7 +28,8 @@ from lbsim.measurements.trace_timeline import timelines_of
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
+from lbsim.simulation.step_simulator import simulate_schedule
 from lbsim.testbed.network import FRAME, PAYLOAD
 
 FITTED_HOSTS, LEFT_OUT_RATE = (2, 4), 10e6

@@ -4,24 +4,17 @@ There is no registry: a file in the right folder is found because it is there.
 """
 
 import os
-import pkgutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from lbsim.errors import InputError, unknown_name
+from lbsim.package_data import PACKAGE, data_folder
 
-_PACKAGE = Path(__file__).parents[1]
-_HERE = _PACKAGE if (_PACKAGE / "hardware_profiles").is_dir() else _PACKAGE.parent
-"""The wheel carries the data inside the package; a checkout has it beside the package."""
-
-SHIPPED_PROFILES = _HERE / "hardware_profiles"
-PUBLISHED_CASES = _HERE / "traces" / "published"
+SHIPPED_PROFILES = data_folder("hardware_profiles")
+PUBLISHED_CASES = data_folder("traces", "published")
 _RECIPES = "recipes"
 """Recipes stand in the package, beside the evidence that they rest on."""
 
@@ -75,7 +68,7 @@ def _is_file(file: Path) -> bool:
 
 
 def _shipped(kind: str) -> Path:
-    return (_PACKAGE / "accuracy" if kind == _RECIPES else SHIPPED_PROFILES) / kind
+    return (PACKAGE / "accuracy" if kind == _RECIPES else SHIPPED_PROFILES) / kind
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -131,32 +124,3 @@ def _anchored(table: dict[str, Any], folders: Folders) -> dict[str, Any]:
         key: str((folders.beside or Path()) / value) if isinstance(value, str) and value.endswith(".toml") else value
         for key, value in table.items()
     }
-
-
-PACKAGES = {
-    "all_reduce": "communication.all_reduce",
-    "figures": "report.figures",
-    "readers": "measurements.readers",
-    "workloads": "workload.models",
-}
-"""The sub-package of lbsim that holds each kind of module, by kind."""
-
-
-def module_names(kind: str) -> list[str]:
-    """Return the modules of a kind such as ``all_reduce``, each one thing to choose.
-
-    >>> "ring" in module_names("all_reduce")
-    True
-    """
-    folder = _PACKAGE.joinpath(*PACKAGES[kind].split("."))
-    return sorted(name for _, name, _ in pkgutil.iter_modules([str(folder)]) if not name.startswith("_"))
-
-
-@cache
-def find_module(kind: str, name: str) -> ModuleType:
-    """Return the module of *kind* that *name*, with dashes or underscores, means."""
-    module_name, package = name.replace("-", "_"), PACKAGES[kind]
-    if module_name not in module_names(kind):
-        folder = f"lbsim/{package.replace('.', '/')}"
-        raise unknown_name(name, folder, (found.replace("_", "-") for found in module_names(kind)))
-    return import_module(f"lbsim.{package}.{module_name}")

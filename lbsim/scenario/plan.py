@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Precision
+from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.profile import Table
 from lbsim.units import Bytes, Seconds
 
@@ -15,7 +15,7 @@ OptimizerKind = Literal["sgd", "lars", "adam", "lamb"]
 
 def _all_reduce_name(given: object) -> object:
     if isinstance(given, str):
-        catalog.find_module("all_reduce", given)
+        find_module("all_reduce", given)
     return given
 
 

@@ -11,6 +11,7 @@ from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.profiles.hardware import Cluster, Precision
+from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.profile import Profile, Table, by_name
 from lbsim.profiles.software import Software
 from lbsim.scenario.plan import Plan
@@ -124,7 +125,7 @@ def find_workload(model: str) -> Workload:
 
 @lru_cache
 def _built(name: str) -> Workload:
-    built: Workload = catalog.find_module("workloads", name).build()
+    built: Workload = find_module("workloads", name).build()
     return built
 
 

@@ -8,7 +8,7 @@ from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.profiles.slow_parts import without_slow_parts
 from lbsim.scenario.scenario import Anchor, Scenario
-from lbsim.simulation.step_builder import simulate_step
+from lbsim.simulation.step_result import simulate_step
 from lbsim.units import SAMPLE_RATE
 
 _CONSTANT_SHARE = 0.5

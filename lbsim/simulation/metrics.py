@@ -10,7 +10,7 @@ from lbsim.compute.roofline import compute_times
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchor_factor
-from lbsim.simulation.step_builder import StepResult, simulate_step
+from lbsim.simulation.step_result import StepResult, simulate_step
 from lbsim.simulation.timeline import Timeline
 from lbsim.workload.layers import Workload
 

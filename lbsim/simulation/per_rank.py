@@ -15,13 +15,11 @@ from lbsim.communication.rank_clocks import Clocks, LinkSlowdown, advance
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
-from lbsim.profiles.catalog import find_module
-from lbsim.profiles.hardware import Cluster
-from lbsim.profiles.slow_parts import slow_parts
+from lbsim.profiles.module_catalog import find_module
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchor_factor
-from lbsim.simulation.step_builder import build_schedule
-from lbsim.simulation.step_simulator import StepSchedule, Transfer
+from lbsim.simulation.rank_variation import RankVariation, link_slowdown
+from lbsim.simulation.step_schedule import StepSchedule, Transfer, build_schedule
 
 _MOST_CLOCKS = 2**20
 """Ranks times steps that are played at once: 8 MiB an array."""
@@ -77,7 +75,7 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
     fabric = scenario_fabric(scenario, cluster, plan.gpus)
     times_alone = compute_times(scenario)
     schedule = build_schedule(scenario, times_alone.scaled(anchor_factor(scenario, times_alone)), fabric)
-    variation = _Variation(scenario)
+    variation = RankVariation(scenario)
     times: list[float] = []
     slowest: list[int] = []
     at_once = max(1, _MOST_CLOCKS // plan.gpus)
@@ -96,50 +94,8 @@ def all_reduce_finish_times(scenario: Scenario, message: float) -> tuple[float, 
     collective, fabric = fastest_protocol(
         message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric
     )
-    done = advance(collective, fabric, np.zeros((gpus, 1)), _links(scenario.cluster, gpus))
+    done = advance(collective, fabric, np.zeros((gpus, 1)), link_slowdown(scenario.cluster, gpus))
     return tuple(done[:, 0].tolist())
-
-
-class _Variation:
-    """How ranks differ: by node, by name, and by chance in each step."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        plan, cluster = scenario.plan, scenario.cluster
-        nodes = -(-plan.gpus // cluster.gpus_per_node)
-        between = np.random.default_rng([plan.seed, 0]).standard_normal(nodes) * cluster.node_spread
-        self.own = _by_name(cluster, plan.gpus, "compute") * (
-            1 + between[np.arange(plan.gpus) // cluster.gpus_per_node]
-        )
-        self.spread = scenario.software.straggler_spread
-        self.chance = np.random.default_rng([plan.seed, 1])
-        self.links = _links(cluster, plan.gpus)
-
-    @property
-    def any(self) -> bool:
-        """Whether one rank computes otherwise than another."""
-        return bool(self.spread or np.ptp(self.own))
-
-    def draw(self, steps: int) -> Clocks:
-        """Return times as long as modelled that each rank computes in each of the next *steps*."""
-        if not self.spread:
-            return np.repeat(self.own[:, None], steps, axis=1)
-        drawn = self.chance.standard_normal((steps, len(self.own)))
-        return np.ascontiguousarray(np.maximum(0.0, self.own * (1 + self.spread * drawn)).T)
-
-
-def _by_name(cluster: Cluster, gpus: int, what: str) -> Clocks:
-    """Return the factor of each rank that the cluster's slow parts name."""
-    factors = np.ones(gpus)
-    for part in slow_parts(cluster, gpus):
-        meant = part.gpus(cluster.gpus_per_node)
-        factors[meant.start : meant.stop] *= getattr(part, what)
-    return factors
-
-
-def _links(cluster: Cluster, gpus: int) -> LinkSlowdown | None:
-    """Return how slow each rank's links are; none if all are as rated."""
-    slowdown = LinkSlowdown(_by_name(cluster, gpus, "intra_node"), _by_name(cluster, gpus, "inter_node"))
-    return None if (slowdown.intra_node == 1).all() and (slowdown.inter_node == 1).all() else slowdown
 
 
 def simulate_schedule_per_rank(

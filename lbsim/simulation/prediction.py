@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lbsim.compute.memory import MemoryUse
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import Breakdown
-from lbsim.simulation.step_simulator import Transfer
+from lbsim.simulation.step_schedule import Transfer
 from lbsim.simulation.timeline import Timeline
 
 

@@ -8,15 +8,12 @@ the one before it: that is the steady state, in which what was prepared ahead no
 
 from collections import Counter
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import simpy
 
-from lbsim.communication.collective import Collective, LinkName, Phase
-from lbsim.communication.fabric import Fabric
-from lbsim.communication.fusion import FusionBuffer
-from lbsim.compute.gradients import ComputeTimes
+from lbsim.communication.collective import LinkName, Phase
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
 from lbsim.simulation.timeline import Span, Timeline
 
 _MOST_STEPS = 50
@@ -24,48 +21,6 @@ _SAME = 1e-9
 """Relative difference below which two steps take equally long."""
 
 Process = Generator[simpy.Event, Any, None]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """A fusion buffer and the collective that carries it."""
-
-    buffer: FusionBuffer
-    collective: Collective
-    fabric: Fabric
-    """As the protocol that carries it uses it."""
-    copy_time: float = 0.0
-    """Seconds to copy the gradients into the buffer and out of it, half before and half after."""
-
-    @property
-    def message(self) -> float:
-        """Bytes."""
-        return self.buffer.message
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the gradients in the buffer."""
-        return self.buffer.tensors
-
-    @property
-    def algorithm(self) -> str:
-        """The algorithm that carries it."""
-        return self.collective.algorithm
-
-
-@dataclass(frozen=True)
-class StepSchedule:
-    """All that happens in one step of training."""
-
-    times: ComputeTimes
-    transfers: tuple[Transfer, ...] = ()
-    overlap: bool = True
-    overlap_slowdown: float = 0.0
-    """Share by which compute takes longer while a collective is under way."""
-    overhead: float = 0.0
-    """Seconds a step that nothing hides."""
-    input_time: float = 0.0
-    """Seconds to prepare one step's input, which overlaps with the step before."""
 
 
 def simulate_schedule(schedule: StepSchedule, streams: int = 1) -> Timeline:

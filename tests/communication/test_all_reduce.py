@@ -15,8 +15,8 @@ from lbsim.communication.all_reduce import (
     two_level,
 )
 from lbsim.communication.fabric import Fabric, closed_form
-from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Link
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.software import Library
 
 FREE = Library(name="free", source="charges nothing", per_collective=0.0, per_step=0.0)
@@ -30,10 +30,7 @@ def fabric(gpus, gpus_per_node=1, nics=1, group_size=None, library=FREE):
 
 
 def algorithms():
-    return [
-        pytest.param(catalog.find_module("all_reduce", name).all_reduce, id=name)
-        for name in catalog.module_names("all_reduce")
-    ]
+    return [pytest.param(find_module("all_reduce", name).all_reduce, id=name) for name in module_names("all_reduce")]
 
 
 shapes = st.tuples(st.integers(1, 64), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 8]))

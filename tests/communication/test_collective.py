@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.all_reduce import auto, double_binary_tree, halving_doubling, ring
 from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
-from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Link, Switch
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.software import Library, Protocol
 
 LINK = Link(name="nvlink, say", source="made up", latency=1e-6, bandwidth=1e10)
@@ -174,10 +174,10 @@ def test_a_reduction_counts_where_memory_is_slower_than_the_links():
     assert quick.step_time(reduce_scatter) == quick.step_time(all_gather) == pytest.approx(1e-6 + 1e6 / 1e10)
 
 
-@pytest.mark.parametrize("name", catalog.module_names("all_reduce"))
+@pytest.mark.parametrize("name", module_names("all_reduce"))
 @given(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1, 1e9), st.floats(1, 100))
 def test_more_latency_makes_nothing_quicker(name, nodes, inside, message, factor):
-    algorithm = catalog.find_module("all_reduce", name).all_reduce
+    algorithm = find_module("all_reduce", name).all_reduce
     over = fabric(nodes * inside, inside, protocols=(EAGER,))
     late = LINK.model_copy(update={"latency": LINK.latency * factor})
     later = replace(over, intra_node=late, inter_node=late)

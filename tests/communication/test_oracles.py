@@ -12,7 +12,8 @@ from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
+from lbsim.simulation.step_simulator import simulate_schedule
 
 ORACLES = Path(__file__).parent / "oracles"
 FREE = Library(name="free", source="the oracles charge nothing", per_collective=0.0, per_step=0.0)

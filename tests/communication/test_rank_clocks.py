@@ -10,7 +10,7 @@ from lbsim.communication.collective import Collective, Pattern, Phase
 from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.rank_clocks import LinkSlowdown, advance, ring_steps
 from lbsim.communication.trees import chain, double_binary
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 from tests.communication.test_all_reduce import BETWEEN, FREE, INSIDE, algorithms, fabric, shapes, sizes
 from tests.communication.test_oracles import INSIDE as ORACLE_INSIDE
 from tests.communication.test_oracles import LINK, flat, rows
@@ -64,18 +64,18 @@ def test_a_slow_part_never_makes_it_faster(all_reduce, shape, seed, which, facto
         assert (advance(collective, over, ready, pace) >= healthy * (1 - 1e-12)).all()
 
 
-@pytest.mark.parametrize("name", catalog.module_names("all_reduce"))
+@pytest.mark.parametrize("name", module_names("all_reduce"))
 def test_links_that_are_all_twice_as_slow_take_twice_as_long(name):
     over = fabric(32, 8)
-    collective = catalog.find_module("all_reduce", name).all_reduce(1e7, over)
+    collective = find_module("all_reduce", name).all_reduce(1e7, over)
     twice = LinkSlowdown(np.full(32, 2.0), np.full(32, 2.0))
     assert advance(collective, over, together(32), twice).max() == pytest.approx(2 * closed_form(collective, over))
 
 
 def test_columns_know_nothing_of_each_other():
     over = fabric(24, 8)
-    for name in catalog.module_names("all_reduce"):
-        collective = catalog.find_module("all_reduce", name).all_reduce(1e6, over)
+    for name in module_names("all_reduce"):
+        collective = find_module("all_reduce", name).all_reduce(1e6, over)
         ready = late(24, columns=3)
         alone = [advance(collective, over, ready[:, [column]]) for column in range(3)]
         assert np.array_equal(advance(collective, over, ready), np.concatenate(alone, axis=1))

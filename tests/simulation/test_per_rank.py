@@ -10,7 +10,7 @@ from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.rank_clocks import LinkSlowdown
 from lbsim.profiles.hardware import Cluster
 from lbsim.simulation.per_rank import simulate_ranks, simulate_schedule_per_rank
-from lbsim.simulation.step_simulator import StepSchedule
+from lbsim.simulation.step_schedule import StepSchedule
 from lbsim.simulation.stragglers import expected_maximum, expected_slowdown
 from tests.communication.test_oracles import STEPS, THRESHOLDS, exposed_step
 from tests.scenarios import scenarios

@@ -8,7 +8,8 @@ from lbsim.communication.fusion import FusionBuffer
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
+from lbsim.simulation.step_simulator import simulate_schedule
 
 INSIDE = Link(name="inside", source="made up", latency=0.0, bandwidth=1e9)
 BETWEEN = Link(name="between", source="made up", latency=0.0, bandwidth=1e9)

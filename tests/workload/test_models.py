@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import lbsim.workload.models
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.workload.layers import Workload
 
 TORCHVISION = "torchvision 0.29.2, models/*.py, meta (MOD-001 to MOD-014 of the published measurements)"
@@ -55,11 +55,11 @@ GMAC = [
     ("inception_v4", 12.3, 0.05, "timm's model card, inception_v4.tf_in1k"),
 ]
 
-EVERY_MODEL = pytest.mark.parametrize("name", catalog.module_names("workloads"))
+EVERY_MODEL = pytest.mark.parametrize("name", module_names("workloads"))
 
 
 def build(name: str) -> Workload:
-    workload = catalog.find_module("workloads", name).build()
+    workload = find_module("workloads", name).build()
     assert isinstance(workload, Workload)
     return workload
 
@@ -88,8 +88,8 @@ def test_every_model_is_named_as_its_file_and_says_where_it_comes_from(name):
     workload = build(name)
     assert workload.name == name
     assert workload.source
-    assert catalog.find_module("workloads", name).__doc__
-    assert catalog.find_module("workloads", name.replace("_", "-")).build().name == name
+    assert find_module("workloads", name).__doc__
+    assert find_module("workloads", name.replace("_", "-")).build().name == name
 
 
 @EVERY_MODEL
@@ -157,8 +157,8 @@ def test_every_weight_of_a_product_does_at_least_one_multiplication(name):
 
 
 def test_every_file_says_its_parameters_tensors_and_work():
-    for name in catalog.module_names("workloads"):
-        workload, said = build(name), catalog.find_module("workloads", name).build.__doc__
+    for name in module_names("workloads"):
+        workload, said = build(name), find_module("workloads", name).build.__doc__
         assert f"{workload.parameters:,} parameters in {len(workload.tensors)} tensors" in said
         numbers = [word for word in said.split() if word.replace(".", "").isdigit() and "." in word]
         assert any(gmac(workload) == pytest.approx(float(word), rel=0.001) for word in numbers), name
@@ -166,7 +166,7 @@ def test_every_file_says_its_parameters_tensors_and_work():
 
 def test_a_model_is_a_file():
     folder = Path(lbsim.workload.models.__file__).parent
-    assert catalog.module_names("workloads") == sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    assert module_names("workloads") == sorted(file.stem for file in folder.glob("[a-z]*.py"))
 
 
 def test_resnet50_s_activations_take_what_its_users_see():

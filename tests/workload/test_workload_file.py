@@ -6,7 +6,7 @@ import pytest
 from lbsim import Scenario, predict
 from lbsim.cli.app import main
 from lbsim.errors import InputError
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import module_names
 from lbsim.scenario.scenario import find_workload
 from lbsim.workload import workload_file
 
@@ -38,7 +38,7 @@ def small(tmp_path):
     return file
 
 
-@pytest.mark.parametrize("name", catalog.module_names("workloads"))
+@pytest.mark.parametrize("name", module_names("workloads"))
 def test_what_is_written_reads_back_the_same(tmp_path, name):
     file = tmp_path / "model.json"
     file.write_text(workload_file.workload_to_json(find_workload(name)))

@@ -2,10 +2,12 @@
 
 import math
 
-from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.collective import Collective, Pattern, Phase, Shape, running
 from lbsim.communication.fabric import Fabric, closed_form
 
 _MOST_HALVINGS = 12
+_CHAIN: tuple[tuple[str, int, Shape], ...] = (("reduce", 3, "chain up"), ("send", 2, "chain down"))
+"""Name, memory passes and shape of the two phases inside a single node."""
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
@@ -45,43 +47,46 @@ def _guess(message: float, fabric: Fabric) -> int:
 
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
-    inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
-    depth, chunk, share = math.ceil(math.log2(nodes)), message / chunks, fabric.library.tree_share(message)
-    up, down = Pattern("chain up", inside), Pattern("chain down", inside)
-    if nodes == 1:
-        steps = chunks + inside - 2
-        along = tuple(
-            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), share=share, passes=passes, pattern=pattern)
-            for name, passes, pattern in (("reduce", 3, up), ("send", 2, down))
+    single_node = fabric.gpus <= fabric.gpus_per_node
+    return Collective("double-binary-tree", message, (_chain if single_node else _trees)(message, fabric, chunks))
+
+
+def _chain(message: float, fabric: Fabric, chunks: int) -> tuple[Phase, ...]:
+    """Return the phases inside a single node: up a chain of its GPUs and down again."""
+    members, share = fabric.gpus_per_node, fabric.library.tree_share(message)
+    return tuple(
+        Phase(
+            f"{name} along the chain",
+            chunks + members - 2,
+            message / chunks,
+            ("intra_node",),
+            share=share,
+            passes=passes,
+            pattern=Pattern(shape, members),
         )
-        return Collective("double-binary-tree", message, along)
-    links, steps = fabric.links(fabric.gpus), chunks + depth - 1
-    return Collective(
-        "double-binary-tree",
-        message,
-        running(
-            (
-                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",), share=share, pattern=up),
-                Phase(
-                    "reduce up the trees",
-                    steps,
-                    chunk,
-                    links,
-                    nics=fabric.nics,
-                    share=share,
-                    pattern=Pattern("trees up", nodes, stride=inside),
-                ),
-                Phase(
-                    "broadcast down the trees",
-                    steps,
-                    chunk,
-                    links,
-                    nics=fabric.nics,
-                    share=share,
-                    passes=2,
-                    pattern=Pattern("trees down", nodes, stride=inside),
-                ),
-                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), share=share, passes=2, pattern=down),
-            )
-        ),
+        for name, passes, shape in _CHAIN
+    )
+
+
+def _trees(message: float, fabric: Fabric, chunks: int) -> tuple[Phase, ...]:
+    """Return the phases of several nodes: up the chains, up the trees, down the trees, down the chains."""
+    inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
+    chunk, share, links = message / chunks, fabric.library.tree_share(message), fabric.links(fabric.gpus)
+    steps = chunks + math.ceil(math.log2(nodes)) - 1
+
+    def in_nodes(name: str, passes: int, shape: Shape) -> Phase:
+        chain = Pattern(shape, inside)
+        return Phase(f"{name} in nodes", inside - 1, chunk, ("intra_node",), share=share, passes=passes, pattern=chain)
+
+    def between(name: str, passes: int, shape: Shape) -> Phase:
+        tree = Pattern(shape, nodes, stride=inside)
+        return Phase(name, steps, chunk, links, nics=fabric.nics, share=share, passes=passes, pattern=tree)
+
+    return running(
+        (
+            in_nodes("reduce", 3, "chain up"),
+            between("reduce up the trees", 3, "trees up"),
+            between("broadcast down the trees", 2, "trees down"),
+            in_nodes("broadcast", 2, "chain down"),
+        )
     )

@@ -1,38 +1,57 @@
-"""Plays one step of a scenario on some number of its GPUs: fuse, all-reduce, simulate."""
+"""Step schedules: compute times, transfers and overheads of one training step."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol, scenario_fabric
-from lbsim.communication.fusion import fuse
+from lbsim.communication.collective import Collective
+from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
+from lbsim.communication.fusion import FusionBuffer, fuse
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import memory_rate
-from lbsim.profiles.catalog import find_module
-from lbsim.profiles.slow_parts import with_slowest_links, without_slow_parts
+from lbsim.profiles.module_catalog import find_module
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate_schedule
-from lbsim.simulation.stragglers import compute_slowdown
-from lbsim.simulation.timeline import Timeline
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """One step as it went."""
+class Transfer:
+    """A fusion buffer and the collective that carries it."""
 
-    timeline: Timeline
-    transfers: tuple[Transfer, ...]
-    stretch: float
-    """Share by which waiting for the slowest rank lengthens compute."""
+    buffer: FusionBuffer
+    collective: Collective
+    fabric: Fabric
+    """As the protocol that carries it uses it."""
+    copy_time: float = 0.0
+    """Seconds to copy the gradients into the buffer and out of it, half before and half after."""
+
+    @property
+    def message(self) -> float:
+        """Bytes."""
+        return self.buffer.message
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the gradients in the buffer."""
+        return self.buffer.tensors
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm that carries it."""
+        return self.collective.algorithm
 
 
-def simulate_step(scenario: Scenario, times: ComputeTimes, gpus: int) -> StepResult:
-    """Play a step of *scenario* on *gpus* GPUs, each of which computes for *times* when nothing disturbs it."""
-    # what a scale is compared with is a healthy machine
-    cluster = scenario.cluster if gpus == scenario.plan.gpus else without_slow_parts(scenario.cluster)
-    stretch = compute_slowdown(cluster, gpus, scenario.software.straggler_spread)
-    fabric = scenario_fabric(scenario, with_slowest_links(cluster, gpus), gpus)
-    schedule = build_schedule(scenario, times.scaled(1 + stretch), fabric)
-    return StepResult(simulate_schedule(schedule, scenario.software.library.streams), schedule.transfers, stretch)
+@dataclass(frozen=True)
+class StepSchedule:
+    """All that happens in one step of training."""
+
+    times: ComputeTimes
+    transfers: tuple[Transfer, ...] = ()
+    overlap: bool = True
+    overlap_slowdown: float = 0.0
+    """Share by which compute takes longer while a collective is under way."""
+    overhead: float = 0.0
+    """Seconds a step that nothing hides."""
+    input_time: float = 0.0
+    """Seconds to prepare one step's input, which overlaps with the step before."""
 
 
 def build_schedule(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> StepSchedule:
