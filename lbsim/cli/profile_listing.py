@@ -16,7 +16,7 @@ from lbsim.profiles.hardware import Accelerator, Cluster, Link
 from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.profile import Profile
 from lbsim.profiles.software import Kernels, Library, Software
-from lbsim.profiles.toml import _toml
+from lbsim.profiles.toml import table_to_toml
 from lbsim.scenario.scenario import find_workload
 from lbsim.uncertainty.residuals import Residuals
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
@@ -76,7 +76,7 @@ def sheet(name: str, folders: Folders = SHIPPED) -> str:
     if len(kinds) > 1:
         choices = ", ".join(f"{one}/{bare}" for one in kinds)
         raise InputError(f"'{bare}' is the name of more than one profile; write one of: {choices}")
-    return "\n".join(_toml(_table(kinds[0], bare, folders))) + "\n"
+    return table_to_toml(_table(kinds[0], bare, folders))
 
 
 def check(file: Path, folders: Folders = SHIPPED) -> str:
