@@ -1,3 +1,3 @@
-"""The version of lbsim, which every answer states."""
+"""Version of lbsim, part of every JSON output."""
 
 __version__ = "0.1.0"

@@ -67,5 +67,5 @@ def test_a_latency_may_be_zero_but_not_negative():
 
 
 def test_a_wrong_unit_is_told_the_right_ones():
-    with pytest.raises(ValueError, match=r"'GW' is no unit of bandwidth; there are: B/s, kB/s"):
+    with pytest.raises(ValueError, match=r"'GW' is not a unit of bandwidth; there are: B/s, kB/s"):
         DATA_RATE.parse("25 GW")

@@ -86,7 +86,7 @@ def check(file: Path, folders: Folders = SHIPPED) -> str:
     kind = file.absolute().parent.name
     if kind in _CLASSES:
         # it may name others that stand in the folders beside its own
-        folders = Folders((*folders.own, file.absolute().parents[1]))
+        folders = Folders((*folders.user, file.absolute().parents[1]))
     else:
         kind = _kind_of(file, catalog.read_toml(file))
     table = catalog.profile_table(kind, str(file.absolute()), folders)

@@ -1,4 +1,7 @@
-"""Modules found by file name: all-reduce algorithms, workloads, trace readers and figures."""
+"""Module lookup by file name: all-reduce algorithms, workloads, trace readers and figures.
+
+There is no registry: a module in the package of its kind can be chosen by its name.
+"""
 
 import pkgutil
 from functools import cache
@@ -14,11 +17,11 @@ PACKAGES = {
     "readers": "measurements.readers",
     "workloads": "workload.models",
 }
-"""The sub-package of lbsim that holds each kind of module, by kind."""
+"""Sub-package of lbsim for each kind of module."""
 
 
 def module_names(kind: str) -> list[str]:
-    """Return the modules of a kind such as ``all_reduce``, each one thing to choose.
+    """Return the names of the public modules of *kind*, a key of `PACKAGES`.
 
     >>> "ring" in module_names("all_reduce")
     True
@@ -29,7 +32,10 @@ def module_names(kind: str) -> list[str]:
 
 @cache
 def find_module(kind: str, name: str) -> ModuleType:
-    """Return the module of *kind* that *name*, with dashes or underscores, means."""
+    """Return the module *name* of *kind*; dashes in the name stand for underscores.
+
+    InputError, with the closest name, if there is no such module.
+    """
     module_name, package = name.replace("-", "_"), PACKAGES[kind]
     if module_name not in module_names(kind):
         folder = f"lbsim/{package.replace('.', '/')}"

@@ -1,4 +1,4 @@
-"""What every profile is: a named, sourced, frozen table of quantities, read from text by name."""
+"""Base classes of profiles: named, sourced, immutable tables of quantities."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,26 +14,29 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 class Table(BaseModel):
-    """A group of fields inside a profile: frozen, and an unknown field is an error."""
+    """Base class of tables read from files: immutable; an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Profile(Table):
-    """A profile: what it is called, where its numbers come from, and the numbers."""
+    """Base class of profiles: name, source and calibration status."""
 
     kind: ClassVar[str]
-    """The folder of hardware_profiles in which profiles of this class stand."""
+    """Subfolder of hardware_profiles for profiles of this class."""
 
     name: Text
     source: Text
-    """Where the numbers were published or measured."""
+    """Publication or measurement that the numbers come from."""
     calibrated: Text | None = None
-    """Which of the numbers were fitted, on what, and the error that remained; or "nothing", and why."""
+    """Fitted numbers, the data of the fit and the remaining error; or "nothing" and the reason."""
 
     @classmethod
     def load(cls, given: str | Path, folders: Folders = SHIPPED) -> Self:
-        """Return the profile that *given*, a name or a path to a TOML file, means; InputError if it is not valid."""
+        """Return the profile *given* by name or by path to a TOML file.
+
+        InputError if the file is missing or a field is invalid.
+        """
         table = catalog.profile_table(cls.kind, str(given), folders)
         try:
             return cls.model_validate(table, context=folders)
@@ -42,7 +45,7 @@ class Profile(Table):
 
 
 def by_name(kind: str) -> BeforeValidator:
-    """Return what lets a field hold a profile of *kind* by its name, by a path, or as an inline table."""
+    """Return a pydantic validator that accepts a profile of *kind* as name, path or inline table."""
     return BeforeValidator(_resolver(kind))
 
 

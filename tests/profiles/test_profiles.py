@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 def load_link(folder, text, name="mine"):
     (folder / "links" / f"{name}.toml").write_text(text)
-    return Link.load(name, Folders(own=(folder,)))
+    return Link.load(name, Folders(user=(folder,)))
 
 
 def refusal(folder, text):
@@ -90,7 +90,7 @@ def test_a_table_inside_a_profile_is_merged_field_by_field(folder):
     (folder / "accelerators").mkdir()
     text = 'extends = "p40"\nsource = "a test"\npeak = { fp32 = "10 TFLOP/s" }\n'
     (folder / "accelerators" / "slow-p40.toml").write_text(text)
-    slow = Accelerator.load("slow-p40", Folders(own=(folder,)))
+    slow = Accelerator.load("slow-p40", Folders(user=(folder,)))
     assert slow.peak.fp32 == 10e12
     assert slow.peak.fp16 == Accelerator.load("p40").peak.fp16
 
@@ -111,7 +111,7 @@ def test_a_quantity_without_a_unit_is_refused_with_an_example(folder):
 
 def test_a_unit_of_something_else_is_refused_with_the_right_ones(folder):
     line = refusal(folder, LINK.replace("100 Gb/s", "100 GB"))
-    assert line.startswith("links/mine: bandwidth: 'GB' is no unit of bandwidth; there are: B/s, ")
+    assert line.startswith("links/mine: bandwidth: 'GB' is not a unit of bandwidth; there are: B/s, ")
 
 
 def test_a_missing_source_is_refused(folder):
@@ -145,9 +145,9 @@ def test_what_is_no_toml_is_refused_with_its_line(folder):
     assert "line 2" in refusal(folder, 'source = "a test"\nlatency = 2 us\n')
 
 
-def test_a_profile_that_extends_itself_by_way_of_another_is_refused(folder):
+def test_a_profile_that_extends_itself_through_another_is_refused(folder):
     (folder / "links" / "other.toml").write_text('extends = "mine"\n')
-    assert refusal(folder, 'extends = "other"\n').endswith("extends itself, by way of mine -> other -> mine")
+    assert refusal(folder, 'extends = "other"\n').endswith("extends itself through mine -> other -> mine")
 
 
 def test_a_missing_parent_is_refused_with_the_nearest_name(folder):
@@ -155,8 +155,8 @@ def test_a_missing_parent_is_refused_with_the_nearest_name(folder):
     assert line.startswith("no 'ib-edp' in hardware_profiles/links; did you mean 'ib-edr'? there are: aries, ")
 
 
-def test_a_parent_that_is_no_name_is_refused(folder):
-    assert refusal(folder, "extends = 3\n") == "extends: 3 is no name of a profile in hardware_profiles/links"
+def test_a_parent_that_is_not_a_name_is_refused(folder):
+    assert refusal(folder, "extends = 3\n") == "extends: 3 is not the name of a profile in hardware_profiles/links"
 
 
 def test_a_missing_file_is_refused(folder):

@@ -51,7 +51,7 @@ def test_switches_and_lists_are_read_from_text():
         ("plan.all_reduce", "rign", "no 'rign' in lbsim/communication/all_reduce; did you mean 'ring'?"),
         ("plan.gpus", "many", "gpus"),
         ("plan.gpus", "0", "gpus"),
-        ("plan.gpus.x", "1", "'gpus' has nothing inside it"),
+        ("plan.gpus.x", "1", "'gpus' has no fields"),
         ("plan.fusion", "split", "needs fusion_split"),
         ("plan.epochs", "nan", "epochs"),
         ("network", "1", "a scenario"),

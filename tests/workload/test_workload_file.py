@@ -90,7 +90,7 @@ def test_a_rerun_whose_model_is_gone_says_so(small, tmp_path, capsys):
     answer.write_text(capsys.readouterr().out)
     small.unlink()
     assert main(["predict", str(answer)]) == 2
-    assert capsys.readouterr().err == f"lbsim: no model file '{small}'; lbsim workload trace writes one\n"
+    assert capsys.readouterr().err == f"lbsim: no model file '{small}'; write one with lbsim workload trace\n"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ _MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-"""Channels of 1x1; of 3x3's reduction and 3x3; of the second 3x3's; after the pooling (the paper's table 1)."""
+"""Channels of the 1x1, the two 3x3 branches (reduction, 3x3) and the pooling branch (table 1 of the paper)."""
 
 
 def build() -> Workload:
