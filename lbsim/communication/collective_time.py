@@ -1,4 +1,4 @@
-"""How long one all-reduce, or one message, takes alone on its links: what nccl-tests and OSU's benchmarks measure."""
+"""Microbenchmark times: an isolated all-reduce or message, as in nccl-tests and the OSU benchmarks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from lbsim.scenario.scenario import Scenario
 
 @dataclass(frozen=True)
 class Timing:
-    """One all-reduce and its time."""
+    """Isolated all-reduce and its time."""
 
     collective: Collective
     fabric: Fabric
+    """Fabric with the protocol that the message uses."""
 
     @property
     def message(self) -> float:
-        """Bytes."""
+        """Bytes of the message."""
         return self.collective.message
 
     @property
@@ -31,12 +32,12 @@ class Timing:
 
     @property
     def algorithmic_bandwidth(self) -> float:
-        """Bytes of the message a second: S/t."""
+        """Bytes of the message per second: S/t."""
         return self.message / self.time
 
     @property
     def bus_bandwidth(self) -> float:
-        """Bytes a second, :math:`2(n-1)/n S/t`: what links would carry if no algorithm sent more than it must.
+        """Bytes per second, :math:`2(n-1)/n S/t`: the link bandwidth that an optimal algorithm would use.
 
         NVIDIA nccl-tests, doc/PERFORMANCE.md.
         """
@@ -44,7 +45,9 @@ class Timing:
 
 
 def time_all_reduce(scenario: Scenario, message: float) -> Timing:
-    """Return how long the plan's all-reduce of *message* bytes takes; a slow part sets the pace.
+    """Return the time of the plan's all-reduce of *message* bytes; slow parts slow all links.
+
+    InputError if the plan has a single GPU or the algorithm does not fit the number of GPUs.
 
     >>> timing = time_all_reduce(Scenario.of(gpus=1024, cluster="mn-1", all_reduce="ring"), 100 * 2**20)
     >>> [phase.steps for phase in timing.collective.phases]
@@ -52,13 +55,13 @@ def time_all_reduce(scenario: Scenario, message: float) -> Timing:
     """
     gpus = scenario.plan.gpus
     if gpus == 1:
-        raise InputError("plan.gpus: one GPU has nothing to reduce; write --gpus 2 or more")
+        raise InputError("plan.gpus: 1 GPU has no all-reduce; use --gpus 2 or more")
     fabric = scenario_fabric(scenario, with_slowest_links(scenario.cluster, gpus), gpus)
     return Timing(*fastest_protocol(message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric))
 
 
 def point_to_point_link(scenario: Scenario) -> Link:
-    """Return what two GPUs of *scenario* are joined by: between nodes, where there is more than one."""
+    """Return the link between two GPUs of *scenario*: the link between nodes if it uses several nodes."""
     cluster = scenario.cluster
     return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
 
@@ -71,4 +74,5 @@ MICROBENCHMARKS: dict[str, Callable[[Scenario, float], float]] = {
         point_to_point_link(scenario).efficiency * point_to_point_link(scenario).bandwidth
     ),
 }
-"""Quantities, in SI, of one message alone: an all-reduce, a message between two GPUs, many such under way at once."""
+"""Functions of a scenario and the bytes of a message that return a quantity in SI: time and bus bandwidth of an
+all-reduce, time of a message between two GPUs, and bandwidth of many concurrent messages between two GPUs."""

@@ -1,8 +1,8 @@
-r"""The per-rank evaluator: each rank's clock through each step of each phase of a collective.
+r"""Per-rank times of a collective: the clock of each rank through each step of each phase.
 
-A step ends when this rank and the one that it receives from are done, so clocks follow the max-plus recurrence
-:math:`t_{s+1}(r) = \max(t_s(r), t_s(p)) + c_r`, where p is who r receives from and c what a step costs between them.
-Clocks are an array of ranks by steps of training: a column is one step, and columns know nothing of each other.
+A step ends when a rank and the rank that it receives from are done, so clocks follow the max-plus recurrence
+:math:`t_{s+1}(r) = \max(t_s(r), t_s(p)) + c_r`, where r receives from p and c is the cost of a step between them.
+Clocks have the shape (ranks, training steps), in seconds; the columns are independent.
 
 F. Baccelli, G. Cohen, G. J. Olsder, J.-P. Quadrat, "Synchronization and Linearity," Wiley, 1992.
 """
@@ -24,7 +24,7 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class LinkSlowdown:
-    """Times as long as rated that each rank's links take, one number a rank."""
+    """Factors on the time of each rank's links, of shape (ranks,); 1 is the rated time."""
 
     intra_node: Clocks
     inter_node: Clocks
@@ -32,16 +32,17 @@ class LinkSlowdown:
 
 @dataclass(frozen=True)
 class _Hop:
-    """What one step of a phase costs between two ranks."""
+    """Cost of one step of a phase between two ranks."""
 
     phase: Phase
     fabric: Fabric
     slowdown: LinkSlowdown | None
 
     def cost(self, here: Indices, there: Indices) -> Clocks:
-        """Return the seconds of one step from each rank *there* to the rank *here*, one number if all are equal.
+        """Return the seconds of one step from each rank *there* to the rank *here*; a scalar if all are equal.
 
-        A hop between nodes takes what the phase's slowest link does; one inside a node no less, as lockstep has it.
+        A hop between nodes takes the time of the phase's slowest link. A hop inside a node takes no less, because
+        the steps of a phase are in lockstep.
         """
         rated = self.fabric.step_time(self.phase)
         if self.slowdown is None:
@@ -60,7 +61,9 @@ class _Hop:
 
 
 def advance(collective: Collective, fabric: Fabric, ready: Clocks, slowdown: LinkSlowdown | None = None) -> Clocks:
-    """Return when each rank is done with *collective*, which it enters when it is *ready*; links are not shared.
+    """Return the time at which each rank finishes *collective*, which it enters when *ready*.
+
+    Links carry no other traffic; *slowdown* multiplies the time of each rank's links.
 
     >>> from lbsim import Scenario
     >>> from lbsim.communication.all_reduce import ring
@@ -82,8 +85,8 @@ def advance(collective: Collective, fabric: Fabric, ready: Clocks, slowdown: Lin
 def _advance_phase(phase: Phase, fabric: Fabric, clocks: Clocks, slowdown: LinkSlowdown | None) -> Clocks:
     """Return the clocks after *phase*."""
     hop, pattern = _Hop(phase, fabric, slowdown), phase.pattern
-    if pattern.shape == "everyone":
-        return _everyone(clocks, hop)
+    if pattern.shape == "all-to-all":
+        return _all_to_all(clocks, hop)
     ranks = _teams(pattern, len(clocks))
     padded = np.full((max(len(clocks), int(ranks.max()) + 1), clocks.shape[1]), -np.inf)
     padded[: len(clocks)] = clocks
@@ -92,7 +95,7 @@ def _advance_phase(phase: Phase, fabric: Fabric, clocks: Clocks, slowdown: LinkS
 
 
 def _among(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
-    """Return the clocks of the *ranks* that take part, after the phase."""
+    """Return the clocks of the participating *ranks* after the phase."""
     match hop.phase.pattern.shape:
         case "ring":
             return _ring(clocks, ranks, hop)
@@ -111,22 +114,22 @@ def _among(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
 
 
 def _teams(pattern: Pattern, ranks: int) -> Indices:
-    """Return the ranks that take part, members by teams; those beyond the last are nobody, whom nobody waits for."""
+    """Return the participating ranks, of shape (members, teams); numbers beyond the last rank are placeholders."""
     block = pattern.members * pattern.stride
     blocks = -(-ranks // block)
     numbers = np.arange(blocks * block).reshape(blocks, pattern.members, pattern.stride)[:, :, : pattern.teams]
     return np.ascontiguousarray(numbers.transpose(1, 0, 2).reshape(pattern.members, -1))
 
 
-def _everyone(clocks: Clocks, hop: _Hop) -> Clocks:
-    """Take steps in which everyone waits for everyone."""
+def _all_to_all(clocks: Clocks, hop: _Hop) -> Clocks:
+    """Return the clocks after steps in which each rank waits for all others."""
     ranks = np.arange(len(clocks))
     cost = hop.cost(ranks, np.roll(ranks, hop.fabric.gpus_per_node if "inter_node" in hop.phase.links else 0)).max()
     return np.broadcast_to(clocks.max(axis=0) + hop.phase.steps * cost, clocks.shape)
 
 
 def _ring(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
-    """Take the steps of rings, at once where that is exact: all hops equal, and steps enough to go round."""
+    """Return the clocks after the steps of rings; in closed form if all hops are equal and the steps go around."""
     cost, steps = hop.cost(ranks, np.roll(ranks, 1, axis=0)), hop.phase.steps
     if cost.ndim == 0 and steps >= len(ranks) - 1:
         return np.broadcast_to(clocks.max(axis=0) + steps * cost, clocks.shape)
@@ -134,7 +137,7 @@ def _ring(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
 
 
 def ring_steps(clocks: Clocks, cost: Clocks, steps: int) -> Clocks:
-    """Return the *clocks* of rings, members by teams by columns, after *steps*, taken one by one."""
+    """Return the *clocks* of rings, of shape (members, teams, columns), after *steps* explicit steps of *cost*."""
     flat = clocks.reshape(len(clocks), -1).copy()
     costs = np.broadcast_to(cost[..., None], clocks.shape).reshape(flat.shape) if cost.ndim else cost
     after = np.empty_like(flat)
@@ -147,7 +150,7 @@ def ring_steps(clocks: Clocks, cost: Clocks, steps: int) -> Clocks:
 
 
 def _exchange(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
-    """Take steps in which partners at a distance wait for each other; a member without partner does nothing."""
+    """Return the clocks after steps in which partners wait for each other; a member without partner is idle."""
     distance = hop.phase.pattern.distance
     paired = len(ranks) - len(ranks) % (2 * distance)
     partner = np.arange(paired) ^ distance
@@ -157,12 +160,12 @@ def _exchange(clocks: Clocks, ranks: Indices, hop: _Hop) -> Clocks:
 
 
 def _up(clocks: Clocks, ranks: Indices, hop: _Hop, forest: tuple[trees.Tree, ...]) -> Clocks:
-    """Pass chunks from the leaves of each tree to its root; a rank is done when it is in every tree."""
+    """Send chunks from the leaves of each tree to its root; a rank is done when it is done in every tree."""
     return reduce(np.maximum, (_one_up(clocks, ranks, hop, tree) for tree in forest))
 
 
 def _one_up(clocks: Clocks, ranks: Indices, hop: _Hop, tree: trees.Tree) -> Clocks:
-    """Follow the first chunk and the last; the times between are convex in the chunk's number, so these two decide."""
+    """Track the first and the last chunk; times are convex in the chunk's number, so these two determine the rest."""
     first, last, done = clocks.copy(), np.full_like(clocks, -np.inf), clocks.copy()
     more = hop.phase.steps - tree.depth
     for members in reversed(tree.levels[1:]):
@@ -179,11 +182,12 @@ def _one_up(clocks: Clocks, ranks: Indices, hop: _Hop, tree: trees.Tree) -> Cloc
 
 
 def _down(clocks: Clocks, ranks: Indices, hop: _Hop, forest: tuple[trees.Tree, ...]) -> Clocks:
-    """Pass chunks from the root of each tree to its leaves; a rank is done when it is in every tree."""
+    """Send chunks from the root of each tree to its leaves; a rank is done when it is done in every tree."""
     return reduce(np.maximum, (_one_down(clocks, ranks, hop, tree) for tree in forest))
 
 
 def _one_down(clocks: Clocks, ranks: Indices, hop: _Hop, tree: trees.Tree) -> Clocks:
+    """Track the first and the last chunk, as in `_one_up`."""
     first, last = clocks.copy(), clocks.copy()
     more = hop.phase.steps - tree.depth
     for members in tree.levels[1:]:
@@ -195,7 +199,7 @@ def _one_down(clocks: Clocks, ranks: Indices, hop: _Hop, tree: trees.Tree) -> Cl
 
 
 def _wide(cost: Clocks) -> Clocks:
-    """Return *cost* so that it goes with members by teams by columns."""
+    """Return *cost* with a last axis, to broadcast over columns; a scalar stays a scalar."""
     return cost[..., None] if cost.ndim else cost
 
 

@@ -1,7 +1,8 @@
-"""Each rank's clock through steps of training: who varies, by how much, and what that makes of a step's time.
+"""Per-rank simulation of training steps, with differences between ranks and their effect on the step time.
 
-A rank computes its own time; each fusion buffer's collective starts where a rank has its gradients and the one before
-is done. Every step starts when the last rank is done with the one before, so steps are columns that are played at once.
+Each rank has its own compute time. A rank enters the collective of a fusion buffer when its gradients are ready and
+the previous collective is done. A step starts when the last rank has finished the previous step; steps are therefore
+independent, and are simulated together as the columns of an array.
 """
 
 from collections import Counter
@@ -22,43 +23,45 @@ from lbsim.simulation.rank_variation import RankVariation, link_slowdown
 from lbsim.simulation.step_schedule import StepSchedule, Transfer, build_schedule
 
 _MOST_CLOCKS = 2**20
-"""Ranks times steps that are played at once: 8 MiB an array."""
+"""Maximum of ranks times steps that are simulated together: 8 MiB per array."""
 
 
 @dataclass(frozen=True)
 class RankRuns:
-    """Steps of training simulated rank by rank."""
+    """Result of a per-rank simulation."""
 
     ranks: int
+    """Number of ranks."""
     seed: int
+    """Seed of the random numbers."""
     step_times: tuple[float, ...]
     """Seconds of each step."""
     slowest: tuple[int, ...]
-    """The rank that ended backward last, step by step; empty if all compute alike."""
+    """Rank that finished backward last, for each step; empty if all ranks have equal compute times."""
 
     @property
     def mean(self) -> float:
-        """Seconds of a step on average."""
+        """Mean step time in seconds."""
         return float(np.mean(self.step_times))
 
     @property
     def spread(self) -> float:
-        """Standard deviation of a step in seconds."""
+        """Standard deviation of the step time in seconds."""
         return float(np.std(self.step_times))
 
     def quantile(self, share: float) -> float:
-        """Return the seconds that *share* of the steps stay within."""
+        """Return the *share* quantile, 0 to 1, of the step time in seconds."""
         return float(np.quantile(self.step_times, share))
 
     def most_often_slowest(self, most: int = 5) -> tuple[tuple[int, int], ...]:
-        """Return the ranks that were the slowest most often, each with in how many steps."""
+        """Return the *most* ranks that were slowest most often, each with the number of steps."""
         return tuple(sorted(Counter(self.slowest).items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
 def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
-    """Play *steps* steps of *scenario*, each rank by itself; the plan's seed makes the same run again.
+    """Simulate *steps* training steps of *scenario* rank by rank; equal seeds in the plan give equal results.
 
-    InputError if it cannot run, or if the library runs several collectives at once.
+    InputError if the scenario cannot run, or if the library runs several collectives concurrently.
 
     >>> runs = simulate_ranks(Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017"), steps=20)
     >>> runs.quantile(0.1) < runs.mean < runs.quantile(0.95)
@@ -67,28 +70,28 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
     plan, cluster, library = scenario.plan, scenario.cluster, scenario.software.library
     if library.streams > 1:
         raise InputError(
-            f"software.library.streams: {library.streams}; rank by rank, collectives run one after another: set it to 1"
+            f"software.library.streams: {library.streams}; per rank, collectives run in sequence; set it to 1"
         )
     if steps < 1:
-        raise InputError(f"--ranks: {steps} is no number of steps; write e.g. --ranks 100")
+        raise InputError(f"--ranks: {steps} is not a number of steps; write e.g. --ranks 100")
     check_fits(scenario)
     fabric = scenario_fabric(scenario, cluster, plan.gpus)
-    times_alone = compute_times(scenario)
-    schedule = build_schedule(scenario, times_alone.scaled(anchor_factor(scenario, times_alone)), fabric)
+    rated = compute_times(scenario)
+    schedule = build_schedule(scenario, rated.scaled(anchor_factor(scenario, rated)), fabric)
     variation = RankVariation(scenario)
     times: list[float] = []
     slowest: list[int] = []
-    at_once = max(1, _MOST_CLOCKS // plan.gpus)
-    for first in range(0, steps, at_once):
-        compute = variation.draw(min(at_once, steps - first))
-        computed, done = simulate_schedule_per_rank(schedule, compute, variation.links)
+    columns = max(1, _MOST_CLOCKS // plan.gpus)
+    for first in range(0, steps, columns):
+        compute = variation.draw(min(columns, steps - first))
+        backward, done = simulate_schedule_per_rank(schedule, compute, variation.links)
         times += np.maximum(done.max(axis=0), schedule.input_time).tolist()
-        slowest += computed.argmax(axis=0).tolist()
+        slowest += backward.argmax(axis=0).tolist()
     return RankRuns(plan.gpus, plan.seed, tuple(times), tuple(slowest) if variation.any else ())
 
 
 def all_reduce_finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
-    """Return when each rank is done with the plan's all-reduce of *message* bytes, which all enter at once."""
+    """Return the seconds in which each rank finishes the plan's all-reduce of *message* bytes, entered by all at 0."""
     gpus = scenario.plan.gpus
     fabric = scenario_fabric(scenario, scenario.cluster, gpus)
     collective, fabric = fastest_protocol(
@@ -101,9 +104,10 @@ def all_reduce_finish_times(scenario: Scenario, message: float) -> tuple[float, 
 def simulate_schedule_per_rank(
     schedule: StepSchedule, compute: Clocks, links: LinkSlowdown | None = None
 ) -> tuple[Clocks, Clocks]:
-    """Return when each rank has ended backward, and the step.
+    """Return the times at which each rank ends backward and ends the step, of shape (ranks, steps), in seconds.
 
-    *compute* holds times as long as ``schedule.times`` that each rank, a row, computes in each step, a column.
+    *compute*, of shape (ranks, steps), holds the factors on the compute times of *schedule*; *links* holds the factors
+    on the times of each rank's links.
     """
     times, slowdown = schedule.times, schedule.overlap_slowdown
     clock = compute * (times.input_overhead + times.forward)
@@ -114,7 +118,7 @@ def simulate_schedule_per_rank(
         done = transfer.buffer.ready
         start = np.maximum(clock + transfer.buffer.delay, sent)
         sent = _after_transfer(transfer, start, links)
-        pending = [*(one for one in pending if (one.end > clock).any()), _Busy(start, sent)]
+        pending = [*(busy for busy in pending if (busy.end > clock).any()), _Busy(start, sent)]
     clock = _after_compute(clock, compute * (times.backward - done), pending, slowdown)
     for transfer in () if schedule.overlap else schedule.transfers:
         sent = _after_transfer(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)

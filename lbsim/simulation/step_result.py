@@ -1,4 +1,4 @@
-"""Plays one step of a scenario on some number of its GPUs: fuse, all-reduce, simulate."""
+"""Simulated step of a scenario on a given number of GPUs: schedule, simulation and result."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,23 @@ from lbsim.simulation.timeline import Timeline
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step as it went."""
+    """Result of a simulated step."""
 
     timeline: Timeline
+    """Spans of the step in steady state."""
     transfers: tuple[Transfer, ...]
+    """Messages of the step in the order in which they are sent."""
     stretch: float
-    """Share by which waiting for the slowest rank lengthens compute."""
+    """Fraction by which waiting for the slowest rank lengthens compute."""
 
 
 def simulate_step(scenario: Scenario, times: ComputeTimes, gpus: int) -> StepResult:
-    """Play a step of *scenario* on *gpus* GPUs, each of which computes for *times* when nothing disturbs it."""
-    # what a scale is compared with is a healthy machine
+    """Return the step of *scenario* on *gpus* GPUs, with compute *times* of a GPU without stragglers.
+
+    If *gpus* are not the plan's GPUs, the step is the reference of an efficiency and runs without slow parts.
+
+    InputError if the all-reduce does not fit the number of GPUs, or a slow part is beyond the last GPU.
+    """
     cluster = scenario.cluster if gpus == scenario.plan.gpus else without_slow_parts(scenario.cluster)
     stretch = compute_slowdown(cluster, gpus, scenario.software.straggler_spread)
     fabric = scenario_fabric(scenario, with_slowest_links(cluster, gpus), gpus)

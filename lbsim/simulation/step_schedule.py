@@ -14,18 +14,18 @@ from lbsim.scenario.scenario import Scenario
 
 @dataclass(frozen=True)
 class Transfer:
-    """A fusion buffer and the collective that carries it."""
+    """Fusion buffer, and the collective that sends it."""
 
     buffer: FusionBuffer
     collective: Collective
     fabric: Fabric
-    """As the protocol that carries it uses it."""
+    """Fabric with the protocol that the message uses."""
     copy_time: float = 0.0
-    """Seconds to copy the gradients into the buffer and out of it, half before and half after."""
+    """Seconds to copy the gradients into the buffer and out of it, half before and half after the collective."""
 
     @property
     def message(self) -> float:
-        """Bytes."""
+        """Bytes of the message."""
         return self.buffer.message
 
     @property
@@ -35,27 +35,30 @@ class Transfer:
 
     @property
     def algorithm(self) -> str:
-        """The algorithm that carries it."""
+        """Name of the all-reduce algorithm."""
         return self.collective.algorithm
 
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """All that happens in one step of training."""
+    """Work of one training step, before simulation."""
 
     times: ComputeTimes
+    """Compute times of a GPU."""
     transfers: tuple[Transfer, ...] = ()
+    """Messages in the order in which they are sent."""
     overlap: bool = True
+    """Whether communication overlaps with backward."""
     overlap_slowdown: float = 0.0
-    """Share by which compute takes longer while a collective is under way."""
+    """Fraction by which compute takes longer while a collective runs."""
     overhead: float = 0.0
-    """Seconds a step that nothing hides."""
+    """Seconds per step that are never overlapped."""
     input_time: float = 0.0
-    """Seconds to prepare one step's input, which overlaps with the step before."""
+    """Seconds to prepare the input of one step, overlapped with the previous step."""
 
 
 def build_schedule(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> StepSchedule:
-    """Return what happens in a step of *scenario* on *fabric*, whose GPUs compute for *times*."""
+    """Return the schedule of a step of *scenario* on *fabric*, with compute *times* of a GPU."""
     plan, software, several = scenario.plan, scenario.software, fabric.gpus > 1
     return StepSchedule(
         times=times,
@@ -68,11 +71,11 @@ def build_schedule(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> S
 
 
 def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple[Transfer, ...]:
-    """Pack the gradients, and give each buffer the collective that the plan names and the time of its copies."""
+    """Return the fusion buffers of the plan's policy, each with its collective and the time of its copies."""
     plan, software = scenario.plan, scenario.software
     all_reduce = find_module("all_reduce", plan.all_reduce).all_reduce
-    copied = 2 * software.fusion_copies  # each copy reads and writes
-    copy_time = copied / memory_rate(scenario.cluster.accelerator, software)
+    accesses = 2 * software.fusion_copies  # a copy reads and writes each byte
+    copy_time = accesses / memory_rate(scenario.cluster.accelerator, software)
 
     def cost(message: float) -> float:
         return closed_form(*fastest_protocol(message, all_reduce, fabric)) + copy_time * message
@@ -89,7 +92,7 @@ def _transfers(scenario: Scenario, times: ComputeTimes, fabric: Fabric) -> tuple
 
 
 def _input_time(scenario: Scenario, gpus_in_node: int) -> float:
-    """Return the seconds in which a node decodes a step's samples and its hosts copy them to the GPUs."""
+    """Return the seconds to prepare the input of a step: the longer of decoding in a node and copying to a GPU."""
     cluster, batch = scenario.cluster, scenario.plan.batch_per_gpu
     decode = batch * gpus_in_node / cluster.decode_rate if cluster.decode_rate else 0.0
     copy = cluster.host.time(batch * scenario.workload.input_bytes) if cluster.host else 0.0

@@ -1,9 +1,10 @@
-"""The simpy model of a step: a compute stream, communication streams, and links as resources.
+"""Discrete-event simulation of a step with SimPy: a compute stream, communication streams and shared links.
 
-Backward makes gradients ready; each fusion buffer becomes a process that waits for a communication stream, copies
-the gradients in, runs the collective's phases, which share the links they cross fairly, and copies them out. The
-update waits for all of them. A loader prepares the next step's input meanwhile. Steps are played until one repeats
-the one before it: that is the steady state, in which what was prepared ahead no longer flatters.
+Backward completes gradients. Each fusion buffer is a process that waits for a communication stream, copies the
+gradients into the buffer, runs the phases of the collective, which share the links that they cross equally, and copies
+the gradients out. The update waits for all buffers. A loader prepares the input of the next step concurrently. Steps
+are simulated until a step takes as long as the previous one, which is the steady state: input prepared before the
+first step no longer shortens the step.
 """
 
 from collections import Counter
@@ -18,15 +19,16 @@ from lbsim.simulation.timeline import Span, Timeline
 
 _MOST_STEPS = 50
 _SAME = 1e-9
-"""Relative difference below which two steps take equally long."""
+"""Relative difference below which two step times count as equal."""
 
 Process = Generator[simpy.Event, Any, None]
 
 
 def simulate_schedule(schedule: StepSchedule, streams: int = 1) -> Timeline:
-    """Play steps until one takes as long as the one before it, and return that one.
+    """Return the timeline of a step of *schedule* in steady state, with times relative to the start of that step.
 
-    *streams* collectives may be under way at once; their phases share the links that they cross fairly.
+    At most *streams* collectives run concurrently; their phases share the links that they cross equally. After 50
+    steps without a steady state, the last step is returned.
     """
     machine = _StepProcesses(schedule, streams)
     machine.environment.process(machine.load())
@@ -54,7 +56,7 @@ class _StepProcesses:
         self.boundaries = [0.0]
 
     def train(self) -> Process:
-        """Run one step after another until they repeat."""
+        """Run steps until the step time is constant."""
         times, ends = self.schedule.times, self.boundaries
         while len(ends) <= _MOST_STEPS:
             yield self.inputs.get()
@@ -68,7 +70,7 @@ class _StepProcesses:
                 return
 
     def load(self) -> Process:
-        """Prepare each step's input, at most one ahead."""
+        """Prepare the input of each step, at most one step ahead."""
         while True:
             yield self.environment.timeout(self.schedule.input_time)
             yield self.inputs.put(None)
@@ -87,17 +89,17 @@ class _StepProcesses:
         return sent
 
     def _compute(self, name: str, seconds: float) -> Process:
-        """Compute for *seconds*, longer while a collective is under way."""
+        """Compute for *seconds*, at a lower rate while a collective runs."""
         if seconds <= 0:
             return
         start = self.environment.now
         if not (self.schedule.overlap_slowdown and self.schedule.transfers):
             yield self.environment.timeout(seconds)
         while self.schedule.overlap_slowdown and self.schedule.transfers and seconds > 0:
-            pace = 1 + (self.schedule.overlap_slowdown if self.communicating else 0.0)
-            began, end = self.environment.now, self.environment.timeout(seconds * pace)
+            slowdown = 1 + (self.schedule.overlap_slowdown if self.communicating else 0.0)
+            began, end = self.environment.now, self.environment.timeout(seconds * slowdown)
             yield end | self.change
-            seconds = 0.0 if end.processed else seconds - (self.environment.now - began) / pace
+            seconds = 0.0 if end.processed else seconds - (self.environment.now - began) / slowdown
         self.spans.append(Span("compute", name, start, self.environment.now))
 
     def _send(self, transfer: Transfer) -> Process:
@@ -119,7 +121,7 @@ class _StepProcesses:
             self.spans.append(Span("communication", name, start, self.environment.now))
 
     def _share(self, phase: Phase, seconds: float) -> Process:
-        """Run a phase that takes *seconds* alone, and as many times longer as phases share its busiest link."""
+        """Run a phase of *seconds* on idle links; its rate is divided by the number of phases on its busiest link."""
         if self.streams.capacity == 1:
             yield from self._wait("links", phase.name, seconds)
             return

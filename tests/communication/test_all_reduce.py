@@ -102,7 +102,7 @@ def test_a_group_size_that_does_not_divide_is_told_what_would():
 
 
 def test_two_level_needs_full_nodes():
-    with pytest.raises(InputError, match="12 is no multiple of 8; use ring"):
+    with pytest.raises(InputError, match="12 is not a multiple of 8; use ring"):
         two_level.all_reduce(1e6, fabric(12, 8))
 
 

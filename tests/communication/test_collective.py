@@ -160,7 +160,7 @@ def test_switches_are_stated_in_the_cluster():
     wide = Scenario.of(gpus=1024, all_reduce="halving-doubling")
     narrow = override(wide, {"cluster.switches": "[{nodes = 16, taper = 4}]"})
     assert predict(narrow).step_time > predict(wide).step_time
-    with pytest.raises(InputError, match=r"is no list of switches; write e\.g\. \[\{nodes = 16, taper = 2\}\]"):
+    with pytest.raises(InputError, match=r"is not a list of switches; write e\.g\. \[\{nodes = 16, taper = 2\}\]"):
         override(wide, {"cluster.switches": "16 nodes"})
 
 

@@ -116,17 +116,17 @@ def test_a_slow_node_slows_what_crosses_its_link(answer):
 
 
 FAULTS = {
-    "no size": ([], "write --message '100 MiB' for one all-reduce, or --to"),
-    "two sizes": (["--message", "1 MiB", "--to", "1 GiB"], "write --message '100 MiB' for one all-reduce, or --to"),
+    "no size": ([], "use either --message '100 MiB' for one size, or --to"),
+    "two sizes": (["--message", "1 MiB", "--to", "1 GiB"], "use either --message '100 MiB' for one size, or --to"),
     "no unit": (["--message", "1.5"], "1.5 has no unit"),
-    "wrong unit": (["--message", "5 GB/s"], "no unit of size"),
+    "wrong unit": (["--message", "5 GB/s"], "not a unit of size"),
     "nothing to send": (["--message", "0"], "must be more than zero"),
     "a negative size": (["--message", "-1 MB"], "must be more than zero"),
     "a sweep backwards": (["--from", "1 MiB", "--to", "1 KiB"], "is less than --from"),
-    "a sweep that stands": (["--to", "1 KiB", "--factor", "1"], "would never arrive"),
-    "a sweep without end": (["--to", "1 GiB", "--factor", "1.000001"], "makes more than 10,000 sizes"),
+    "a sweep that stands": (["--to", "1 KiB", "--factor", "1"], "must be finite and above 1"),
+    "a sweep without end": (["--to", "1 GiB", "--factor", "1.000001"], "gives more than 10,000 sizes"),
     "ranks of a sweep": (["--to", "1 KiB", "--per-rank"], "follows one all-reduce"),
-    "one GPU": (["--message", "1 MiB", "--gpus", "1"], "nothing to reduce"),
+    "one GPU": (["--message", "1 MiB", "--gpus", "1"], "1 GPU has no all-reduce"),
     "an unknown algorithm": (["--message", "1 MiB", "--all-reduce", "rign"], "did you mean 'ring'?"),
     "an unknown library": (["--message", "1 MiB", "--library", "nccl-3"], "no 'nccl-3' in hardware_profiles/libraries"),
     "a group that does not divide": (
@@ -177,7 +177,11 @@ def test_the_table_names_the_slowest_rank(run):
 
 
 def test_no_steps_are_refused(run):
-    assert run(*PREDICT, "--ranks", "0") == (2, "", "lbsim: --ranks: 0 is no number of steps; write e.g. --ranks 100\n")
+    assert run(*PREDICT, "--ranks", "0") == (
+        2,
+        "",
+        "lbsim: --ranks: 0 is not a number of steps; write e.g. --ranks 100\n",
+    )
 
 
 def test_a_cluster_with_slow_parts_reads_back_as_it_is_shown(run, tmp_path):

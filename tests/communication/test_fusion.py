@@ -88,5 +88,5 @@ def test_horovod_never_fills_a_buffer_beyond_its_threshold():
 
 
 def test_a_policy_that_weighs_costs_asks_for_them():
-    with pytest.raises(InputError, match="optimal needs to know what a message costs"):
+    with pytest.raises(InputError, match="optimal needs the cost of a message"):
         fuse(gradients([1]), plan(fusion="optimal"))

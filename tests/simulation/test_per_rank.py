@@ -145,11 +145,11 @@ def test_a_step_without_anything_to_send_is_its_compute():
     [
         ({"cluster.slow": "[{gpu = 64, compute = 2}]"}, "no GPU 64 on 64 GPUs; count from 0"),
         ({"cluster.slow": "[{node = 8, compute = 2}]"}, "no node 8 on 64 GPUs; count from 0"),
-        ({"cluster.slow": "[{compute = 2}]"}, "a slow part is a gpu or a node"),
+        ({"cluster.slow": "[{compute = 2}]"}, "a slow part needs either gpu or node"),
         ({"cluster.slow": "17"}, "cluster"),
-        ({"cluster.slow": "gpu 17"}, "is no list of slow parts"),
+        ({"cluster.slow": "gpu 17"}, "is not a list of slow parts"),
         ({"cluster.slow": "[{gpu = 17, compute = 0}]"}, "greater than 0"),
-        ({"software.library.streams": 2}, "collectives run one after another: set it to 1"),
+        ({"software.library.streams": 2}, "collectives run in sequence; set it to 1"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(changes, message):

@@ -1,4 +1,4 @@
-"""Two complementary binary trees between nodes, each with half of the message, in chunks that follow each other."""
+"""Double binary tree: two complementary trees between nodes, each with half of the message, in pipelined chunks."""
 
 import math
 
@@ -11,12 +11,12 @@ _CHAIN: tuple[tuple[str, int, Shape], ...] = (("reduce", 3, "chain up"), ("send"
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
-    r"""Return the all-reduce of *message* bytes along two binary trees, in as many chunks as are quickest.
+    r"""Return the all-reduce of *message* bytes along two binary trees, in the fastest number of chunks.
 
-    A node is a leaf of one tree and inside the other, so each sends the message once on the way up and once on the
-    way down, as in a ring, but waits for log2 of the nodes, not for all of them: chunk follows chunk, so a pass takes
-    as many steps as there are chunks, and the depth of the tree to fill it. Inside a node the chunks pass along a
-    chain. Many chunks fill the tree sooner and pay their latency more often; powers of two are tried.
+    A node is a leaf of one tree and an inner node of the other, so each sends the message once towards the roots and
+    once towards the leaves, as in a ring, but the latency grows with log2 of the nodes. The chunks are pipelined: a
+    pass takes one step per chunk plus the depth of the tree. Inside a node the chunks follow a chain. More chunks fill
+    the pipeline sooner and pay the latency more often; the number of chunks is a power of two.
 
     P. Sanders, J. Speck, J. L. Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan,"
     Parallel Computing 35(12), 2009; S. Jeaugey, "Massively scale your deep learning training with NCCL 2.4," 2019.
@@ -25,7 +25,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
         return Collective("double-binary-tree", message, ())
     power = _guess(message, fabric)
     best = _in_chunks(message, fabric, 2**power)
-    for towards in (1, -1):  # time has one minimum: some of its terms rise with the chunks, the others fall
+    for towards in (1, -1):  # time has a single minimum: some terms increase with the chunks, others decrease
         while 0 <= power + towards <= _MOST_HALVINGS:
             other = _in_chunks(message, fabric, 2 ** (power + towards))
             if closed_form(other, fabric) >= closed_form(best, fabric):
@@ -35,9 +35,12 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
 
 
 def _guess(message: float, fabric: Fabric) -> int:
-    r"""Return the power of two near the chunks that are quickest on one link: :math:`\sqrt{(d-1) S / (α e B)}`."""
-    across = fabric.gpus > fabric.gpus_per_node
-    link = fabric.inter_node if across else fabric.intra_node
+    r"""Return log2 of about the fastest number of chunks on a single link, :math:`\sqrt{(d-1) S / (α e B)}`.
+
+    d is the depth of the pipeline, α the start-up cost of a chunk, e B the bandwidth that the link reaches.
+    """
+    crosses_nodes = fabric.gpus > fabric.gpus_per_node
+    link = fabric.inter_node if crosses_nodes else fabric.intra_node
     filling = fabric.gpus_per_node + math.log2(-(-fabric.gpus // fabric.gpus_per_node))
     start = fabric.library.per_step + link.latency
     if not start:

@@ -1,4 +1,4 @@
-"""Reduce in groups, all-reduce between the groups' leaders, broadcast in groups."""
+"""Hierarchical all-reduce: reduce in groups, all-reduce between the groups' leaders, broadcast in groups."""
 
 from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
