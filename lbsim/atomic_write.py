@@ -6,6 +6,8 @@ from pathlib import Path
 
 from lbsim.errors import InputError
 
+__all__ = ["write_atomically"]
+
 
 def write_atomically(text: str, file: Path) -> None:
     """Write *text* to *file* in UTF-8 so that an interruption leaves either the old content or the new.

@@ -5,6 +5,8 @@ from difflib import get_close_matches
 
 from pydantic import ValidationError
 
+__all__ = ["InputError", "from_validation_error", "unknown_name"]
+
 
 class InputError(ValueError):
     """Invalid user input. The message is one line and states the value given, the fault and the correction."""

@@ -12,6 +12,27 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+__all__ = [
+    "COMPUTE_RATE",
+    "DATA",
+    "DATA_RATE",
+    "PRICE",
+    "SAMPLE_RATE",
+    "TIME",
+    "Bytes",
+    "BytesPerSecond",
+    "Dimension",
+    "Efficiency",
+    "Exponent",
+    "Factor",
+    "FlopsPerSecond",
+    "Quantity",
+    "SamplesPerSecond",
+    "Seconds",
+    "Share",
+    "dimension_of",
+]
+
 _NUMBER_AND_UNIT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 _DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}

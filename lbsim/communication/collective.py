@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+__all__ = ["Collective", "LinkName", "Pattern", "Phase", "Shape", "running"]
+
 LinkName = Literal["intra_node", "inter_node"]
 """Field of `Fabric` with the link."""
 Shape = Literal["all-to-all", "ring", "exchange", "chain up", "chain down", "trees up", "trees down"]

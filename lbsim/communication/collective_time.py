@@ -11,6 +11,8 @@ from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.slow_parts import with_slowest_links
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["MICROBENCHMARKS", "Timing", "point_to_point_link", "time_all_reduce"]
+
 
 @dataclass(frozen=True)
 class Timing:

@@ -10,6 +10,8 @@ from lbsim.profiles.hardware import Cluster, Link, Switch
 from lbsim.profiles.software import Library, Protocol
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["Algorithm", "Fabric", "closed_form", "fastest_protocol", "scenario_fabric"]
+
 Algorithm = Callable[[float, "Fabric"], "Collective"]
 """Function of the message's bytes and a fabric that returns a collective, as in ``lbsim/communication/all_reduce``."""
 

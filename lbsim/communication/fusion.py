@@ -10,6 +10,8 @@ from lbsim.compute.gradients import GRADIENT_BYTES, GradientTensor
 from lbsim.errors import InputError
 from lbsim.scenario.plan import Plan
 
+__all__ = ["FusionBuffer", "Gradients", "fuse"]
+
 Gradients = Sequence[GradientTensor]
 """Gradients in the order in which backward completes them."""
 

@@ -3,6 +3,8 @@
 from lbsim.errors import InputError
 from lbsim.units import DATA
 
+__all__ = ["message_size", "message_sizes"]
+
 _MOST_SIZES = 10_000
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
+__all__ = ["Cost", "completion_time", "mg_wfbp", "optimal"]
+
 Cost = Callable[[float], float]
 """Seconds of a message as a function of its bytes; must not decrease with the bytes."""
 

@@ -18,6 +18,8 @@ from lbsim.communication import trees
 from lbsim.communication.collective import Collective, Pattern, Phase, Shape
 from lbsim.communication.fabric import Fabric
 
+__all__ = ["Clocks", "Indices", "LinkSlowdown", "advance", "ring_steps"]
+
 Clocks = NDArray[np.float64]
 Indices = NDArray[np.intp]
 

@@ -6,6 +6,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Tree", "chain", "double_binary"]
+
 
 @dataclass(frozen=True)
 class Tree:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+__all__ = ["GRADIENT_BYTES", "MASTER_BYTES", "ComputeTimes", "GradientTensor"]
+
 GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 """Bytes per element of a gradient, by number format."""
 MASTER_BYTES = 4

@@ -9,6 +9,8 @@ from lbsim.scenario.plan import OptimizerKind
 from lbsim.scenario.scenario import Scenario
 from lbsim.units import DATA
 
+__all__ = ["MemoryUse", "check_fits", "memory_use"]
+
 _STATE_NUMBERS: dict[OptimizerKind, int] = {"sgd": 1, "lars": 1, "adam": 2, "lamb": 2}
 """Optimizer moments per parameter."""
 

@@ -26,6 +26,8 @@ from lbsim.scenario.plan import OptimizerKind, Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.layers import Layer, Workload
 
+__all__ = ["arithmetic_class", "compute_times", "element_bytes", "memory_rate", "peak"]
+
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "mixed": 2, "bf16": 2}
 
 _UPDATE_TRAFFIC: dict[OptimizerKind, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}

@@ -13,6 +13,8 @@ from typing import Any
 from lbsim.errors import InputError, unknown_name
 from lbsim.package_data import PACKAGE, data_folder
 
+__all__ = ["PUBLISHED_CASES", "SHIPPED", "SHIPPED_PROFILES", "Folders", "profile_kinds", "profile_table", "read_toml"]
+
 SHIPPED_PROFILES = data_folder("hardware_profiles")
 PUBLISHED_CASES = data_folder("traces", "published")
 _RECIPES = "recipes"

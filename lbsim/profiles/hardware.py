@@ -20,6 +20,8 @@ from lbsim.units import (
     Share,
 )
 
+__all__ = ["Accelerator", "Cluster", "Link", "Peak", "Precision", "RelativeSpeed", "SlowPart", "Switch"]
+
 Precision = Literal["fp32", "tf32", "mixed", "bf16"]
 """Precision of compute. ``mixed``: fp16 forward, backward and gradients with fp32 master weights."""
 

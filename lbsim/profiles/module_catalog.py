@@ -11,6 +11,8 @@ from types import ModuleType
 from lbsim.errors import unknown_name
 from lbsim.package_data import PACKAGE
 
+__all__ = ["PACKAGES", "find_module", "module_names"]
+
 PACKAGES = {
     "all_reduce": "communication.all_reduce",
     "figures": "report.figures",

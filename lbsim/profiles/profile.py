@@ -10,6 +10,8 @@ from lbsim.errors import from_validation_error
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 
+__all__ = ["Profile", "Table", "Text", "by_name"]
+
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 

@@ -3,6 +3,8 @@
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Cluster, SlowPart
 
+__all__ = ["slow_parts", "with_slowest_links", "without_slow_parts"]
+
 
 def slow_parts(cluster: Cluster, gpus: int) -> tuple[SlowPart, ...]:
     """Return the slow parts of *cluster*.

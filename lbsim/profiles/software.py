@@ -9,6 +9,8 @@ from lbsim.profiles.hardware import RelativeSpeed
 from lbsim.profiles.profile import Profile, Table, by_name
 from lbsim.units import Bytes, Efficiency, Exponent, Factor, Seconds, Share
 
+__all__ = ["Kernels", "Library", "Protocol", "Software"]
+
 
 class Kernels(Profile):
     """Profile of a kernel library: the fractions of an accelerator's rated figures that its kernels reach.

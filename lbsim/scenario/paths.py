@@ -7,6 +7,8 @@ from lbsim.errors import InputError
 from lbsim.profiles.profile import Profile
 from lbsim.scenario.scenario import Scenario, override
 
+__all__ = ["owning_profile", "value_at"]
+
 
 def owning_profile(scenario: Scenario, path: str) -> str:
     """Return the name of the innermost profile of *scenario* that contains *path*.

@@ -9,6 +9,8 @@ from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.profile import Table
 from lbsim.units import Bytes, Seconds
 
+__all__ = ["AllReduceName", "FusionPolicy", "OptimizerKind", "Plan"]
+
 FusionPolicy = Literal["none", "one-buffer", "threshold", "ddp", "horovod", "split", "mg-wfbp", "optimal"]
 OptimizerKind = Literal["sgd", "lars", "adam", "lamb"]
 

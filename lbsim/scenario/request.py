@@ -11,6 +11,8 @@ from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.scenario.scenario import Scenario, override
 
+__all__ = ["ScenarioRequest", "build_scenario", "ordered_changes", "read_scenario_tables"]
+
 _NAMED = frozenset({"cluster", "model", "software", "anchor"})
 """Parts that an override replaces entirely, before the software's defaults are filled in."""
 

@@ -19,6 +19,8 @@ from lbsim.units import SamplesPerSecond
 from lbsim.workload import workload_file
 from lbsim.workload.layers import Workload
 
+__all__ = ["DEFAULT_CLUSTER", "DEFAULT_MODEL", "DEFAULT_SOFTWARE", "Anchor", "Scenario", "find_workload", "override"]
+
 DEFAULT_CLUSTER = "dgx-h100"
 DEFAULT_MODEL = "resnet50"
 DEFAULT_SOFTWARE = "pytorch-nccl"

@@ -11,6 +11,8 @@ from lbsim.scenario.scenario import Anchor, Scenario
 from lbsim.simulation.step_result import simulate_step
 from lbsim.units import SAMPLE_RATE
 
+__all__ = ["anchor_factor", "factor_as_measured", "factor_at_other_batch"]
+
 _CONSTANT_SHARE = 0.5
 """Fraction of the excess of a measured step time over the model that does not depend on the batch.
 

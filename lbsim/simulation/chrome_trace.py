@@ -9,6 +9,8 @@ from typing import Any
 
 from lbsim.simulation.timeline import Span, Timeline
 
+__all__ = ["lanes", "timeline_to_chrome_trace", "timelines_to_chrome_trace"]
+
 _MICROSECONDS = 1e6  # per second
 _STREAMS = ("compute", "communication", "library", "links")
 _ROUNDING = 1e-12

@@ -14,6 +14,8 @@ from lbsim.simulation.step_result import StepResult, simulate_step
 from lbsim.simulation.timeline import Timeline
 from lbsim.workload.layers import Workload
 
+__all__ = ["METRICS", "Breakdown", "ScenarioMetrics", "breakdown", "training_time"]
+
 
 @dataclass(frozen=True)
 class Breakdown:

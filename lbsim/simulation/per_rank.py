@@ -22,6 +22,8 @@ from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.rank_variation import RankVariation, link_slowdown
 from lbsim.simulation.step_schedule import StepSchedule, Transfer, build_schedule
 
+__all__ = ["RankRuns", "all_reduce_finish_times", "simulate_ranks", "simulate_schedule_per_rank"]
+
 _MOST_CLOCKS = 2**20
 """Maximum of ranks times steps that are simulated together: 8 MiB per array."""
 

@@ -8,6 +8,8 @@ from lbsim.simulation.metrics import Breakdown
 from lbsim.simulation.step_schedule import Transfer
 from lbsim.simulation.timeline import Timeline
 
+__all__ = ["Interval", "Prediction", "Range"]
+
 
 @dataclass(frozen=True)
 class Range:

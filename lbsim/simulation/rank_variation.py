@@ -7,6 +7,8 @@ from lbsim.profiles.hardware import Cluster
 from lbsim.profiles.slow_parts import slow_parts
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["RankVariation", "link_slowdown"]
+
 
 class RankVariation:
     """Factors on the ranks' compute times: constant per node and slow part, and random in each step.

@@ -11,6 +11,8 @@ from lbsim.simulation.step_simulator import simulate_schedule
 from lbsim.simulation.stragglers import compute_slowdown
 from lbsim.simulation.timeline import Timeline
 
+__all__ = ["StepResult", "simulate_step"]
+
 
 @dataclass(frozen=True)
 class StepResult:

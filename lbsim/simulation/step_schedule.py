@@ -11,6 +11,8 @@ from lbsim.compute.roofline import memory_rate
 from lbsim.profiles.module_catalog import find_module
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["StepSchedule", "Transfer", "build_schedule"]
+
 
 @dataclass(frozen=True)
 class Transfer:

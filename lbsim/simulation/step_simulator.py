@@ -17,6 +17,8 @@ from lbsim.communication.collective import LinkName, Phase
 from lbsim.simulation.step_schedule import StepSchedule, Transfer
 from lbsim.simulation.timeline import Span, Timeline
 
+__all__ = ["Process", "simulate_schedule"]
+
 _MOST_STEPS = 50
 _SAME = 1e-9
 """Relative difference below which two step times count as equal."""

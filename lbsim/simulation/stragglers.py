@@ -6,6 +6,8 @@ from functools import lru_cache
 from lbsim.profiles.hardware import Cluster
 from lbsim.profiles.slow_parts import slow_parts
 
+__all__ = ["compute_slowdown", "expected_maximum", "expected_slowdown"]
+
 _REACH = 9.0
 """Standard deviations on each side of the range of integration."""
 _INTERVALS = 400

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+__all__ = ["Span", "Timeline"]
+
 
 @dataclass(frozen=True)
 class Span:

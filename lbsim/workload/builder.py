@@ -6,6 +6,8 @@ from math import prod
 
 from lbsim.workload.layers import Layer, Tensor, Workload
 
+__all__ = ["Stack", "is_square"]
+
 
 @dataclass
 class _Activation:

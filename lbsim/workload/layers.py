@@ -6,6 +6,8 @@ The modules of ``lbsim/workload/models`` build them from real shapes with a `lbs
 from dataclasses import dataclass
 from functools import cached_property
 
+__all__ = ["Layer", "Tensor", "Workload"]
+
 
 @dataclass(frozen=True)
 class Tensor:

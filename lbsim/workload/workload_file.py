@@ -20,6 +20,19 @@ from lbsim.profiles.profile import Table, Text
 from lbsim.units import DATA, Bytes
 from lbsim.workload.layers import Layer, Tensor, Workload
 
+__all__ = [
+    "SUFFIXES",
+    "Amount",
+    "Count",
+    "LayerKind",
+    "LayerTable",
+    "TensorTable",
+    "WorkloadTable",
+    "is_workload_file",
+    "read_workload",
+    "workload_to_json",
+]
+
 SUFFIXES = (".json", ".toml")
 _ROUNDING = 1e-9
 """Relative tolerance of sums, because a sum of floats depends on its order."""

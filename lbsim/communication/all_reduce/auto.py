@@ -4,6 +4,8 @@ from lbsim.communication.all_reduce import double_binary_tree, ring
 from lbsim.communication.collective import Collective
 from lbsim.communication.fabric import Fabric, closed_form
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
     """Return the faster of the ring and the double binary tree for *message* bytes; *algorithm* names it.

@@ -5,6 +5,8 @@ import math
 from lbsim.communication.collective import Collective, Pattern, Phase, Shape, running
 from lbsim.communication.fabric import Fabric, closed_form
 
+__all__ = ["all_reduce"]
+
 _MOST_HALVINGS = 12
 _CHAIN: tuple[tuple[str, int, Shape], ...] = (("reduce", 3, "chain up"), ("send", 2, "chain down"))
 """Name, memory passes and shape of the two phases inside a single node."""

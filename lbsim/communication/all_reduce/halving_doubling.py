@@ -6,6 +6,8 @@ from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
     r"""Return the halving-doubling all-reduce of *message* bytes between nodes.

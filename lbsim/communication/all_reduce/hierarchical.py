@@ -4,6 +4,8 @@ from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
     r"""Return the hierarchical all-reduce of *message* bytes in groups of k GPUs.

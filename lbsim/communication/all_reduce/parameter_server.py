@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from lbsim.communication.collective import Collective, Phase
 from lbsim.communication.fabric import Fabric
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
     r"""Return the exchange of *message* bytes with parameter servers, one on each node.

@@ -3,6 +3,8 @@
 from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
     r"""Return the ring all-reduce of *message* bytes: n-1 steps of S/n to reduce-scatter, n-1 to all-gather.

@@ -14,6 +14,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._alexnet import classify, pool
 from lbsim.workload.models._imagenet import images, on_imagenet
 
+__all__ = ["build"]
+
 _CONVOLUTIONS = ((96, 11, 4, 0, 1), (256, 5, 1, 2, 2), (384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2))
 """Channels, kernel, stride, padding and groups."""
 

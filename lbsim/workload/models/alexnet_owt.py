@@ -4,6 +4,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._alexnet import single_tower
 from lbsim.workload.models._imagenet import images, on_imagenet
 
+__all__ = ["build"]
+
 
 def build() -> Workload:
     """Return torchvision's AlexNet on 224x224 images: 61,100,840 parameters in 16 tensors, 0.714 GMAC."""

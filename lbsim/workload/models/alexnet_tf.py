@@ -4,6 +4,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._alexnet import single_tower
 from lbsim.workload.models._imagenet import images, on_imagenet
 
+__all__ = ["build"]
+
 
 def build() -> Workload:
     """Return tf_cnn_benchmarks' AlexNet on 227x227 images: 61,838,248 parameters in 16 tensors, 0.839 GMAC.

@@ -3,6 +3,8 @@
 from lbsim.workload.layers import Workload
 from lbsim.workload.models._bert import BASE, bert
 
+__all__ = ["build"]
+
 
 def build() -> Workload:
     """Return BERT-Base with its pre-training heads on 128 tokens: 110,106,428 parameters in 206 tensors, 11.65 GMAC.

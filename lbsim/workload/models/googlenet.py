@@ -8,6 +8,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 from lbsim.workload.models._inception import Convolution, MaxPool, convolve, module
 
+__all__ = ["build"]
+
 _MODULES = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),

@@ -3,6 +3,8 @@
 from lbsim.workload.layers import Workload
 from lbsim.workload.models._inception_v3 import inception_v3
 
+__all__ = ["build"]
+
 
 def build() -> Workload:
     """Return Inception v3 on 299x299 images: 23,834,568 parameters in 284 tensors, 5.713 GMAC.
