@@ -1,4 +1,4 @@
-"""Where to cut: against every possible cut, other policies and other programs' answers."""
+"""Fusion bounds against exhaustive search, other policies and the results of other programs."""
 
 import csv
 from itertools import combinations
@@ -38,14 +38,14 @@ def every_cut(count):
 
 
 @given(gradients, cost_functions)
-def test_the_optimum_is_that_of_trying_every_cut(drawn, cost):
+def test_the_optimum_equals_exhaustive_search(drawn, cost):
     messages, ready = split(drawn)
     best = min(completion_time(cuts, messages, ready, cost) for cuts in every_cut(len(messages)))
     assert completion_time(optimal(messages, ready, cost), messages, ready, cost) == pytest.approx(best, rel=1e-12)
 
 
 @given(gradients, cost_functions, st.floats(0.01, 0.5))
-def test_with_slowed_compute_it_never_loses_to_the_greedy_rule_to_one_buffer_or_to_none_merged(drawn, cost, slowdown):
+def test_with_slowed_compute_it_is_no_worse_than_the_greedy_rule_one_buffer_or_no_fusion(drawn, cost, slowdown):
     messages, ready = split(drawn)
     found = completion_time(optimal(messages, ready, cost, slowdown), messages, ready, cost, slowdown)
     others = [mg_wfbp(messages, ready, cost), [0, len(messages)], list(range(len(messages) + 1))]
@@ -63,7 +63,7 @@ def test_the_greedy_rule_sends_every_gradient_once(drawn, cost):
 
 @pytest.mark.parametrize(("rule", "name"), [(optimal, "exact optimum"), (mg_wfbp, "MG-WFBP greedy rule")])
 @pytest.mark.parametrize("ranks", [8, 64, 256, 1024])
-def test_it_exposes_what_others_found_for_54_groups(rule, name, ranks):
+def test_it_exposes_the_published_communication_of_54_groups(rule, name, ranks):
     """The table prints microseconds, so half of one is added to the relative tolerance."""
     with (ORACLES / "resnet50_step_exposed_communication.csv").open() as file:
         (row,) = [r for r in csv.DictReader(file) if r["buckets"] == name and r["ranks"] == str(ranks)]

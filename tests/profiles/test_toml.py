@@ -12,7 +12,7 @@ from lbsim.profiles.toml import profile_to_toml, table_to_toml
 
 CLASSES = (Accelerator, Link, Cluster, Kernels, Library, Software, Calibration)
 
-# tomllib refuses surrogates, which are no characters
+# tomllib refuses surrogates, which are not characters
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 scalars = texts | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 values = st.recursive(

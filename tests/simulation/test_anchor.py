@@ -13,11 +13,11 @@ def throughput(**fields):
 
 
 @pytest.mark.parametrize("rate", ["100 samples/s", "250 samples/s"])
-def test_the_measured_rate_comes_out_where_it_was_measured(rate):
+def test_the_measured_throughput_is_reproduced_at_its_own_batch(rate):
     assert throughput(anchor=rate, batch_per_gpu=32) == pytest.approx(float(rate.split()[0]), rel=1e-6)
 
 
-def test_a_rate_of_eight_gpus_comes_out_on_eight():
+def test_a_throughput_of_eight_gpus_is_reproduced_on_eight():
     anchor = Anchor(throughput=1000, gpus=8, batch_per_gpu=32)
     assert throughput(anchor=anchor, gpus=8, batch_per_gpu=32) == pytest.approx(1000, rel=1e-6)
 

@@ -29,7 +29,7 @@ def transfer(seconds, ready, over):
     return Transfer(FusionBuffer(("t",), seconds * 1e9, ready), ring.all_reduce(seconds * 1e9, over), over)
 
 
-def test_communication_hides_behind_the_rest_of_backward():
+def test_communication_overlaps_with_the_rest_of_backward():
     over = fabric()
     step = StepSchedule(times(), (transfer(0.5, 1.0, over),))
     assert simulate_schedule(step).step_time == pytest.approx(1 + 2 + 0.25)
@@ -47,7 +47,7 @@ def test_without_overlap_communication_starts_after_backward():
     assert simulate_schedule(step).step_time == pytest.approx(1 + 2 + 0.75 + 0.25)
 
 
-def test_buffers_queue_for_the_one_stream():
+def test_buffers_queue_for_a_single_stream():
     over = fabric()
     step = StepSchedule(times(), (transfer(2.0, 0.5, over), transfer(1.0, 1.0, over)))
     assert simulate_schedule(step).step_time == pytest.approx(1 + 0.5 + 3 + 0.25)
@@ -68,7 +68,7 @@ def test_phases_on_different_links_pipeline_when_there_are_streams():
     assert two_hierarchical(2, 0.0, 2.0) == pytest.approx(1 + 8 + 0.25)
 
 
-def test_phases_on_the_same_link_share_it_fairly():
+def test_phases_on_the_same_link_share_it_equally():
     """Both at once take twice as long each, so that two streams gain nothing."""
     assert two_hierarchical(2, 2.0, 2.0) == pytest.approx(1 + 2 + 2 * 6 + 0.25)
 
@@ -94,11 +94,11 @@ def test_compute_is_slower_only_as_long_as_a_collective_runs():
     assert simulate_schedule(step).step_time == pytest.approx(1 + 2 + 0.05 + 0.25)
 
 
-def test_input_that_is_slower_than_the_step_sets_the_pace():
+def test_input_slower_than_the_step_determines_the_step_time():
     assert simulate_schedule(StepSchedule(times(), input_time=5.0)).step_time == pytest.approx(5.0)
 
 
-def test_input_that_is_quicker_than_the_step_costs_nothing_once_it_runs():
+def test_input_faster_than_the_step_costs_nothing_in_steady_state():
     assert simulate_schedule(StepSchedule(times(), input_time=3.0)).step_time == pytest.approx(3.25)
 
 
@@ -120,7 +120,7 @@ def test_a_copy_in_and_out_of_the_buffer_is_part_of_the_communication():
 
 
 @given(st.lists(st.floats(0.01, 3), min_size=1, max_size=6), st.integers(2, 6))
-def test_sharing_neither_makes_nor_loses_bytes(lengths, streams):
+def test_sharing_conserves_bytes(lengths, streams):
     """A link that always has something to carry is done when it has carried everything, however it was shared."""
     over = fabric()
     transfers = tuple(transfer(seconds, 0.0, over) for seconds in lengths)

@@ -20,7 +20,7 @@ def test_the_expected_maximum_is_the_tabulated_one(ranks, expected):
     assert expected_maximum(ranks) == pytest.approx(expected, abs=2e-5)
 
 
-def test_one_rank_waits_for_no_other():
+def test_a_single_rank_waits_for_no_other():
     assert expected_maximum(1) == pytest.approx(0, abs=1e-12)
 
 
