@@ -27,7 +27,7 @@ Precision = Literal["fp32", "tf32", "mixed", "bf16"]
 
 
 class Peak(Table):
-    """Rated dense arithmetic rates by number format; None for a format that the accelerator lacks."""
+    """Rated dense arithmetic rates in FLOP/s by number format; None for a format that the accelerator lacks."""
 
     fp32: FlopsPerSecond
     tf32: FlopsPerSecond | None = None

@@ -136,7 +136,7 @@ class _Busy:
 
 
 def _after_compute(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdown: float) -> Clocks:
-    """Return the clocks after *work*, which takes longer by *slowdown* while a *pending* collective runs.
+    """Return the clocks after *work* seconds of compute, slowed by the fraction *slowdown* while a collective runs.
 
     A rank computes at its full rate until a collective starts (a buffer may wait for Horovod's cycle first), and at
     the lower rate until it ends; collectives follow one another in the order of *pending*.
@@ -150,6 +150,6 @@ def _after_compute(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdo
 
 
 def _after_transfer(transfer: Transfer, ready: Clocks, links: LinkSlowdown | None) -> Clocks:
-    """Return when each rank has copied in, reduced and copied out a buffer."""
+    """Return the times at which each rank has copied in, reduced and copied out a buffer."""
     copy = transfer.copy_time / 2
     return advance(transfer.collective, transfer.fabric, ready + copy, links) + copy
