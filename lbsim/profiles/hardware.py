@@ -182,7 +182,7 @@ class Cluster(Profile):
     slow: Annotated[tuple[SlowPart, ...], BeforeValidator(_tables("slow parts", "{gpu = 17, compute = 1.3}"))] = ()
     """GPUs and nodes that are slower or faster than the rest."""
     node_mtbf: Annotated[float, Quantity(TIME)] | None = None
-    """Mean seconds between failures of one node; None assumes another cluster's, see `lbsim.accuracy.run_time`."""
+    """Mean seconds between failures of one node; None assumes another cluster's, see `lbsim.accuracy.training_run`."""
     restart: Seconds = 300.0
     """Seconds from a failure until steps continue; 300 s assumed without a source."""
     checkpoint_bandwidth: BytesPerSecond = 1e9

@@ -1,23 +1,15 @@
-"""Leave evidence out of the laws of `lbsim.accuracy.convergence`, predict it from the rest, and print every miss.
+"""Leave evidence out of the laws of `lbsim.accuracy.convergence_law`, predict it from the rest, and print every miss.
 
 python reports/time_to_accuracy/validate.py
 """
 
 from statistics import mean
 
-from lbsim.accuracy.convergence import (
-    Estimate,
-    Law,
-    PenaltyName,
-    Row,
-    best_results,
-    fit_errors,
-    fit_work,
-    from_other_sources,
-    law_of,
-    series,
-)
-from lbsim.accuracy.recipe import Evidence, Recipe
+from lbsim.accuracy.convergence_data import ConvergenceRow, rows_by_series
+from lbsim.accuracy.convergence_fit import fit_errors, fit_work
+from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate
+from lbsim.accuracy.recipe import PenaltyName, PublishedResult, Recipe
+from lbsim.accuracy.recipe_law import best_results, floor_of_sources, law_of
 from lbsim.profiles import catalog
 
 REASONS = {
@@ -35,7 +27,7 @@ def largest_batches() -> None:
     print("Epochs or samples to the target: the smaller batches predict the largest\n")
     errors: dict[str, float] = {}
     inside = 0
-    for name, rows in series("work_to_target").items():
+    for name, rows in rows_by_series("work_to_target").items():
         by: dict[int, list[float]] = {}
         for row in rows:
             by.setdefault(row.batch, []).append(row.value)
@@ -55,14 +47,14 @@ def largest_batches() -> None:
     print(f"Without CosmoFlow, whose two smallest batches contradict any such law: {mean(sound):.1%}\n")
 
 
-def held_out(rows: list[Row], index: int) -> Estimate:
+def held_out(rows: list[ConvergenceRow], index: int) -> Estimate:
     kept = [(row.batch, row.epochs or 0.0, row.value) for other, row in enumerate(rows) if other != index]
     return fit_errors(kept, penalty(rows[index].series)).top1(rows[index].batch, rows[index].epochs or 0.0)
 
 
 def accuracy_tables() -> None:
     print("Accuracy after a fixed number of epochs: fitted to all batches of a source, and each left out\n")
-    for name, rows in series("top1_error").items():
+    for name, rows in rows_by_series("top1_error").items():
         if len({row.batch for row in rows}) < 4:
             continue
         law = fit_errors([(row.batch, row.epochs or 0.0, row.value) for row in rows], penalty(name))
@@ -98,12 +90,14 @@ def seeds() -> None:
     print(f"\n{total - outside} of {total} rows inside their 90 % interval; scans of a rate count by their best rate")
 
 
-def _without(row: Evidence, recipe: Recipe, recipes: list[Recipe], laws: dict[str, Law]) -> tuple[Estimate, str]:
+def _without(
+    row: PublishedResult, recipe: Recipe, recipes: list[Recipe], laws: dict[str, ConvergenceLaw]
+) -> tuple[Estimate, str]:
     kept = [(other.batch, other.epochs, 100 - other.top1) for other in best_results(recipe) if other is not row]
     if kept:
         return fit_errors(kept, recipe.penalty).top1(row.batch, row.epochs), "own recipe's other rows"
     others = [laws[other.name] for other in recipes if other.model == recipe.model and other is not recipe]
-    floor = from_other_sources(others)
+    floor = floor_of_sources(others)
     return fit_errors([], recipe.penalty, floor).top1(row.batch, row.epochs), "other sources of the model"
 
 

@@ -2,13 +2,16 @@ import numpy as np
 import pytest
 
 from lbsim import InputError
-from lbsim.accuracy.convergence import LADDER_EXPONENT, LADDER_SCALE, fit_errors, fit_work, law_of, series
+from lbsim.accuracy.convergence_data import rows_by_series
+from lbsim.accuracy.convergence_fit import fit_errors, fit_work
+from lbsim.accuracy.convergence_law import LADDER_EXPONENT, LADDER_SCALE
 from lbsim.accuracy.recipe import Recipe
+from lbsim.accuracy.recipe_law import law_of
 
 
 def means(name):
     by: dict[int, list[float]] = {}
-    for row in series("work_to_target")[name]:
+    for row in rows_by_series("work_to_target")[name]:
         by.setdefault(row.batch, []).append(row.value)
     return sorted((batch, float(np.mean(values))) for batch, values in by.items())
 
@@ -36,7 +39,7 @@ def test_resnet50_under_lars_needs_the_epochs_that_its_smaller_batches_predict(n
 
 
 def test_nine_of_ten_largest_batches_are_inside_the_interval():
-    names = [name for name in series("work_to_target") if len(means(name)) >= 4]
+    names = [name for name in rows_by_series("work_to_target") if len(means(name)) >= 4]
     inside = [estimate.low <= truth <= estimate.high for estimate, truth in map(left_out, names)]
     assert len(names) == 17
     assert 0.85 <= np.mean(inside) <= 0.95
@@ -44,14 +47,14 @@ def test_nine_of_ten_largest_batches_are_inside_the_interval():
 
 @pytest.mark.parametrize("name", ["goyal-resnet50-sgd", "nus-resnet50-lars"])
 def test_accuracy_at_ninety_epochs_is_within_half_a_point_of_the_source(name):
-    rows = [(row.batch, row.epochs or 0.0, row.value) for row in series("top1_error")[name]]
+    rows = [(row.batch, row.epochs or 0.0, row.value) for row in rows_by_series("top1_error")[name]]
     law = fit_errors(rows, "lars" if "lars" in name else "linear-scaling")
     for batch, epochs, error in rows:
         assert law.top1(batch, epochs).value == pytest.approx(100 - error, abs=0.5)
 
 
 def test_the_epoch_ladder_is_the_law_at_a_fixed_batch():
-    rows = [(row.value, row.epochs or 0.0) for row in series("top1_error")["ffcv-resnet50-epochs"]]
+    rows = [(row.value, row.epochs or 0.0) for row in rows_by_series("top1_error")["ffcv-resnet50-epochs"]]
     floor = np.mean([error - LADDER_SCALE * epochs**LADDER_EXPONENT for error, epochs in rows])
     for error, epochs in rows:
         predicted = floor + LADDER_SCALE * epochs**LADDER_EXPONENT
@@ -62,8 +65,8 @@ def test_the_interval_widens_beyond_the_evidence():
     law = law_of(Recipe.load("nus2020-resnet50-lars"))
     inside, beyond = law.top1(8192, 90), law.top1(131072, 90)
     assert beyond.high - beyond.low > 1.5 * (inside.high - inside.low)
-    assert law.beyond(131072)
-    assert not law.beyond(8192)
+    assert law.beyond_evidence(131072)
+    assert not law.beyond_evidence(8192)
     short = law.top1(8192, 30)
     assert short.high - short.low > inside.high - inside.low
 
