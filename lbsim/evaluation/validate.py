@@ -14,7 +14,7 @@ from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import METRICS, ScenarioMetrics
-from lbsim.uncertainty.interval import interval, learnt
+from lbsim.uncertainty.interval import class_bounds, interval
 from lbsim.units import Dimension
 
 _LEVEL = 0.9
@@ -201,7 +201,7 @@ def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions
     if observed.message is None:
         return predictions.of(scenario, observed.quantity, system)
     value = MICROBENCHMARKS[observed.quantity](scenario, observed.message)
-    off = learnt("all_reduce", _LEVEL, frozenset({system}))
+    off = class_bounds("all_reduce", _LEVEL, frozenset({system}))
     quick, slow = math.exp(off.below), math.exp(off.above)
     if observed.quantity.endswith("time"):
         return _Predicted(value, value / quick, value * slow)
