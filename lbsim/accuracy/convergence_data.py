@@ -4,11 +4,14 @@ import csv
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
-__all__ = ["ConvergenceRow", "Quantity", "convergence_rows", "rows_by_series"]
+__all__ = ["ConvergenceRow", "Quantity", "convergence_rows", "rows_by_series", "work_by_recipe"]
 
 Quantity = Literal["work_to_target", "top1_error"]
+_SAME_RECIPE = {"mlperf-logs-resnet50-lars": "mlperf-resnet50-lars"}
+"""Series to pool, with the series of the same recipe; logs of v0.7 and later train as the reference points do."""
 _FILE = Path(__file__).parent / "evidence" / "convergence.csv"
 
 
@@ -45,6 +48,18 @@ def rows_by_series(quantity: Quantity) -> dict[str, list[ConvergenceRow]]:
         if row.quantity == quantity:
             found.setdefault(row.series, []).append(row)
     return found
+
+
+def work_by_recipe() -> dict[str, dict[int, float]]:
+    """Return the mean work to the target by recipe and batch, smallest batch first.
+
+    Series of one recipe are pooled: MLPerf's reference points and result logs of ResNet-50 under LARS.
+    """
+    values: dict[str, dict[int, list[float]]] = {}
+    for name, rows in rows_by_series("work_to_target").items():
+        for row in rows:
+            values.setdefault(_SAME_RECIPE.get(name, name), {}).setdefault(row.batch, []).append(row.value)
+    return {name: {batch: fmean(found[batch]) for batch in sorted(found)} for name, found in values.items()}
 
 
 def _row(cells: dict[str, str]) -> ConvergenceRow:

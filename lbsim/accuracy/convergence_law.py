@@ -19,7 +19,7 @@ evidence).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,8 @@ class ConvergenceLaw:
     """Fewest and most epochs in the evidence."""
     batches: tuple[int, int]
     """Smallest and largest batch in the evidence, samples."""
+    extrapolation: float = field(default=0.0, kw_only=True)
+    """Additional noise of work per factor of e beyond the largest batch of the evidence, in units of the noise."""
 
     @property
     def most_epochs(self) -> float:
@@ -86,7 +88,13 @@ class ConvergenceLaw:
 
     def work(self, batch: float) -> Estimate:
         """Return the work to the target at *batch*, in the unit of the fitted values."""
-        return _estimate(np.exp(self.floor + self.noise) * self.penalty(batch))
+        return _estimate(self.works(batch))
+
+    def works(self, batch: float) -> FloatArray:
+        """Return draws of the work to the target at *batch*, in the unit of the fitted values."""
+        beyond = max(0.0, math.log(batch / self.batches[1])) if self.extrapolation else 0.0
+        noise = self.noise * math.hypot(1, self.extrapolation * beyond)
+        return np.asarray(np.exp(self.floor + noise) * self.penalty(batch))
 
     def errors(self, batch: float, epochs: float) -> FloatArray:
         """Return draws of the top-1 error, in percent, of a run of *epochs* at *batch*."""

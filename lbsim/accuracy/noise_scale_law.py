@@ -54,8 +54,7 @@ class MeasuredLaw(ConvergenceLaw):
 
     def errors(self, batch: float, epochs: float) -> FloatArray:
         """Return draws of the top-1 error, in percent; never below the lowest measured, whatever the *epochs*."""
-        needed = np.exp(self.floor + self.noise) * self.penalty(batch)
-        return np.asarray(100 - np.interp(epochs / needed, self.shares, self.accuracies))
+        return np.asarray(100 - np.interp(epochs / self.works(batch), self.shares, self.accuracies))
 
     def epochs_to(self, batch: float, top1: float, share: float = 0.5) -> float | None:
         """Return the epochs, rounded up to three digits, after which *share* of runs reach *top1* percent."""
@@ -64,7 +63,7 @@ class MeasuredLaw(ConvergenceLaw):
             return None
         low, high = max(0, above[0] - 1), above[0]
         part = float(np.interp(top1, self.accuracies[[low, high]], self.shares[[low, high]]))
-        return _rounded_up(part * float(np.quantile(np.exp(self.floor + self.noise) * self.penalty(batch), share)))
+        return _rounded_up(part * float(np.quantile(self.works(batch), share)))
 
     def epochs_to_target(self, batch: float) -> Estimate:
         """Return the epochs to the target at *batch*."""

@@ -1,12 +1,14 @@
-"""Leave evidence out of the laws of `lbsim.accuracy.convergence_law`, predict it from the rest, and print every miss.
+"""Cross-validation of the laws of `lbsim.accuracy.convergence_law` on published evidence; prints every miss.
 
 python reports/time_to_accuracy/validate.py
 """
 
 from statistics import mean
 
+from held_out import CUTS, held_out, series, summary
+
 from lbsim.accuracy.convergence_data import ConvergenceRow, rows_by_series
-from lbsim.accuracy.convergence_fit import fit_errors, fit_work
+from lbsim.accuracy.convergence_fit import fit_errors
 from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate
 from lbsim.accuracy.recipe import PenaltyName, PublishedResult, Recipe
 from lbsim.accuracy.recipe_law import best_results, floor_of_sources, law_of
@@ -23,31 +25,22 @@ def penalty(name: str) -> PenaltyName:
     return "lars" if "lars" in name else "linear-scaling"
 
 
-def largest_batches() -> None:
-    print("Epochs or samples to the target: the smaller batches predict the largest\n")
-    errors: dict[str, float] = {}
-    inside = 0
-    for name, rows in rows_by_series("work_to_target").items():
-        by: dict[int, list[float]] = {}
-        for row in rows:
-            by.setdefault(row.batch, []).append(row.value)
-        if len(by) < 4:
-            continue
-        *smaller, largest = sorted(by)
-        estimate = fit_work(smaller, [mean(by[batch]) for batch in smaller]).work(largest)
-        truth = mean(by[largest])
-        errors[name] = estimate.value / truth - 1
-        holds = estimate.low <= truth <= estimate.high
-        inside += holds
-        print(f"{name:32} {smaller[-1]:>8,} -> {largest:>8,} {errors[name]:+7.1%} {'' if holds else 'OUTSIDE'}")
-    every = [abs(error) for error in errors.values()]
-    lars = [abs(error) for name, error in errors.items() if "resnet50-lars" in name]
-    sound = [abs(error) for name, error in errors.items() if "cosmoflow" not in name]
-    print(f"\nResNet-50 LARS: mean {mean(lars):.1%}. All {len(every)}: mean {mean(every):.1%}, {inside} inside 90 %.")
-    print(f"Without CosmoFlow, whose two smallest batches contradict any such law: {mean(sound):.1%}\n")
+def larger_batches() -> None:
+    print("Epochs or samples to the target: the smaller batches predict the larger ones\n")
+    works = series()
+    for name, some in works.items():
+        for row in held_out(some, "largest batch"):
+            mark = "" if row.inside else "OUTSIDE"
+            print(f"{name:32} {row.largest:>8,} -> {row.batch:>8,} {row.error:+7.1%} x{row.width:.2f} {mark}")
+    print()
+    for part in ("resnet50-lars", "bert", ""):
+        for cut in CUTS:
+            scores = summary(held_out(some, cut) for name, some in works.items() if part in name)
+            print(f"{part or 'all':16} {cut:24} {scores}")
+    print()
 
 
-def held_out(rows: list[ConvergenceRow], index: int) -> Estimate:
+def without_row(rows: list[ConvergenceRow], index: int) -> Estimate:
     kept = [(row.batch, row.epochs or 0.0, row.value) for other, row in enumerate(rows) if other != index]
     return fit_errors(kept, penalty(rows[index].series)).top1(rows[index].batch, rows[index].epochs or 0.0)
 
@@ -59,7 +52,7 @@ def accuracy_tables() -> None:
             continue
         law = fit_errors([(row.batch, row.epochs or 0.0, row.value) for row in rows], penalty(name))
         fitted = [law.top1(row.batch, row.epochs or 0.0).value - (100 - row.value) for row in rows]
-        left = [held_out(rows, index) for index in range(len(rows))]
+        left = [without_row(rows, index) for index in range(len(rows))]
         errors = [estimate.value - (100 - row.value) for estimate, row in zip(left, rows, strict=True)]
         inside = sum(e.low <= 100 - row.value <= e.high for e, row in zip(left, rows, strict=True))
         worst = max(range(len(rows)), key=lambda index: abs(errors[index]))
@@ -102,6 +95,6 @@ def _without(
 
 
 if __name__ == "__main__":
-    largest_batches()
+    larger_batches()
     accuracy_tables()
     seeds()
