@@ -191,7 +191,7 @@ def test_the_command_says_how_it_was_called(tmp_path):
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0].startswith(str(tmp_path / "index.html"))
     page = (tmp_path / "index.html").read_text()
-    assert "lbsim report --gpus 16 --cluster mn-1 --with dgx-a100 --price &#x27;2 USD&#x27;" in page
+    assert "lbsim report --gpus 16 --cluster mn-1 --with dgx-a100 --price &#39;2 USD&#39;" in page
     assert {"mn-1", "dgx-a100"} <= set(re.findall(r"<td>([^<]+)</td>", page))
 
 
@@ -218,3 +218,13 @@ def test_a_scenario_file_stands_beside_another(tmp_path):
     first = Scenario.of(gpus=4)
     assert _other(str(tmp_path / "other.toml"), first, None).cluster.name == "minsky"
     assert _other("mn-1", first, None).plan == first.plan
+
+
+def test_markup_in_a_name_is_text_on_the_page(tmp_path):
+    command = "lbsim report --model '<script>alert(1)</script>.json'"
+    runs = labelled([Scenario.of(gpus=1)])
+    write(Report("<b>bold</b> & {{ 7 * 7 }}", Subject(runs), command, ("step_time",)), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert "<title>&lt;b&gt;bold&lt;/b&gt; &amp; {{ 7 * 7 }}</title>" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
