@@ -11,23 +11,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lbsim.profiles.profile import Profile
 from lbsim.report.picture import Number, Picture, short
-from lbsim.report.subject import Run, Subject
+from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
 
 _TEMPLATE = "page.html"
 _PREDICTED = "What is predicted, with the interval in which the truth lies with the probability beside it"
-_COLUMNS = ("run", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory of a GPU")
+_COLUMNS = ("scenario", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory of a GPU")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure of a report; *picture* is None if there was nothing to draw, for the reason *why_not*."""
+class ReportFigure:
+    """A figure of a report; *picture* is None if there was nothing to draw, for the reason *reason*."""
 
     name: str
     title: str
     picture: Picture | None
-    why_not: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class _Table:
     rows: tuple[tuple[_Cell, ...], ...]
 
 
-def page(title: str, command: str, subject: Subject, drawn: Iterable[Drawn], pictures: Mapping[str, bytes]) -> str:
+def page(
+    title: str, command: str, scenarios: ReportScenarios, drawn: Iterable[ReportFigure], pictures: Mapping[str, bytes]
+) -> str:
     """Return the HTML of a report.
 
     *command* is the shell command that made the report; *pictures* maps the name of each figure that was drawn to its
@@ -64,22 +66,22 @@ def page(title: str, command: str, subject: Subject, drawn: Iterable[Drawn], pic
         title=title,
         command=command,
         version=__version__,
-        summary=_Table(_PREDICTED, _COLUMNS, tuple(map(_summary_row, subject.runs))),
+        summary=_Table(_PREDICTED, _COLUMNS, tuple(map(_summary_row, scenarios.entries))),
         figures=[
             (one, _image(pictures[one.name]), _numbers(one)) if one.picture else (one, None, None) for one in drawn
         ],
-        sources=_sources(subject),
-        validated_sources=len({result.source for result in subject.published.results}),
+        sources=_sources(scenarios),
+        validated_sources=len({result.source for result in scenarios.published.results}),
     )
 
 
-def _summary_row(run: Run) -> tuple[_Cell, ...]:
-    one = run.prediction
+def _summary_row(entry: ReportScenario) -> tuple[_Cell, ...]:
+    one = entry.prediction
     ends = one.interval.ranges["throughput"]
     between = f"{ends.low:,.0f} to {ends.high:,.0f} samples/s ({one.interval.level:.0%})"
-    gpus = run.scenario.plan.gpus
+    gpus = entry.scenario.plan.gpus
     return (
-        _Cell(run.label),
+        _Cell(entry.label),
         _Cell(f"{gpus:,}", gpus),
         _Cell(SAMPLE_RATE.short(one.throughput), one.throughput),
         _Cell(between, ends.low),
@@ -95,7 +97,7 @@ def _image(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _numbers(drawn: Drawn) -> _Table | None:
+def _numbers(drawn: ReportFigure) -> _Table | None:
     """Return the numbers of a figure, or None if it was not drawn."""
     if drawn.picture is None:
         return None
@@ -114,19 +116,21 @@ def _value_cell(value: float | str | None) -> _Cell:
     return _Cell(short(value), value)
 
 
-def _sources(subject: Subject) -> dict[str, str]:
+def _sources(scenarios: ReportScenarios) -> dict[str, str]:
     """Return the source of each profile and each published system on the page, by name."""
     sources = {
-        f"{profile.kind}/{profile.name}": _provenance(profile) for run in subject.runs for profile in _profiles(run)
+        f"{profile.kind}/{profile.name}": _provenance(profile)
+        for entry in scenarios.entries
+        for profile in _profiles(entry)
     }
-    for result in subject.published.results:
-        if any(run.is_of(result.scenario) for run in subject.runs):
+    for result in scenarios.published.results:
+        if any(entry.is_of(result.scenario) for entry in scenarios.entries):
             sources[f"published, {result.system}"] = result.source
     return sources
 
 
-def _profiles(run: Run) -> Iterator[Profile]:
-    cluster, software = run.scenario.cluster, run.scenario.software
+def _profiles(entry: ReportScenario) -> Iterator[Profile]:
+    cluster, software = entry.scenario.cluster, entry.scenario.software
     yield from (cluster, cluster.accelerator, cluster.intra_node, cluster.inter_node)
     yield from (software, software.library, software.kernels)
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Eight colours that people with any common colour blindness tell apart: M. Okabe and K. Ito, 2008."""
 MARKERS = "osD^vPX*"
-LINES = ("-", "--", "-.", (0, (1, 1)))
+LINE_STYLES = ("-", "--", "-.", (0, (1, 1)))
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "lbsim",  # the same drawing is the same file
@@ -53,13 +53,15 @@ class Picture:
     numbers: tuple[Number, ...]
     x: str
     """What the x of the numbers is, with its unit."""
-    says: str
+    description: str
     """The picture in sentences, with numbers: for a screen reader."""
     note: str = ""
     """What else a reader must know."""
 
 
-def sheet(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
     """Return a figure of so many inches and its axes, row after row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -71,7 +73,7 @@ def colour(number: int) -> str:
     return OKABE_ITO[number % (len(OKABE_ITO) - 1)]
 
 
-def count_gpus(axes: Axes, gpus: list[int]) -> None:
+def gpu_axis(axes: Axes, gpus: list[int]) -> None:
     """Make x a logarithmic axis of GPUs, with the numbers themselves below it."""
     axes.set_xscale("log", base=2)
     axes.set_xlabel("GPUs")

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from lbsim.measurements.case import read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
-from lbsim.report.subject import Subject, labelled
+from lbsim.report.scenarios import ReportScenarios, labelled
 from lbsim.report.writer import Report
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Seed:
+class RecordSystem:
     """A document and the file of its cases."""
 
     name: str
@@ -29,16 +29,18 @@ class Seed:
     """All but those that are the same for every document; none means all."""
 
 
-SEEDS = (
-    Seed("you2017", "Large-batch training with LARS: You et al., 2017", PUBLISHED_CASES / "you2017_lars_slides.toml"),
-    Seed("akiba2017", "ResNet-50 in 15 minutes: Akiba et al., 2017", PUBLISHED_CASES / "akiba2017.toml"),
-    Seed("jia2018", "ImageNet in four minutes: Jia et al., 2018", PUBLISHED_CASES / "jia2018.toml", ()),
+RECORD_SYSTEMS = (
+    RecordSystem(
+        "you2017", "Large-batch training with LARS: You et al., 2017", PUBLISHED_CASES / "you2017_lars_slides.toml"
+    ),
+    RecordSystem("akiba2017", "ResNet-50 in 15 minutes: Akiba et al., 2017", PUBLISHED_CASES / "akiba2017.toml"),
+    RecordSystem("jia2018", "ImageNet in four minutes: Jia et al., 2018", PUBLISHED_CASES / "jia2018.toml", ()),
 )
 
 
-def seed_report(seed: Seed, command: str) -> Report:
-    """Return the report of *seed*: a run for each model and batch that it trains on several GPUs."""
-    return Report(seed.title, Subject(labelled(_scenarios(seed.cases))), command, seed.figures)
+def record_report(system: RecordSystem, command: str) -> Report:
+    """Return the report of *system*: a scenario for each model and batch that it trains on several GPUs."""
+    return Report(system.title, ReportScenarios(labelled(_scenarios(system.cases))), command, system.figures)
 
 
 def _scenarios(cases: Path) -> list[Scenario]:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from lbsim.errors import InputError
 from lbsim.profiles.module_catalog import find_module, module_names
-from lbsim.report.page import Drawn, page
+from lbsim.report.page import ReportFigure, page
 from lbsim.report.picture import STYLE, NothingToDraw
-from lbsim.report.subject import Subject
+from lbsim.report.scenarios import ReportScenarios
 
 FORMATS = ("png", "svg", "pdf")
 _DPI = 110
@@ -32,21 +32,21 @@ class Report:
     """What is drawn, and the command and the words above it."""
 
     title: str
-    subject: Subject
+    scenarios: ReportScenarios
     command: str
     only: tuple[str, ...] = ()
     """Figures by name; all if none is named."""
 
 
-def draw_all(report: Report) -> Iterator[Drawn]:
+def draw_all(report: Report) -> Iterator[ReportFigure]:
     """Yield each figure of *report*, or why there is none, in the order in which they are read."""
     modules = [find_module("figures", name) for name in report.only or module_names("figures")]
-    for module in sorted(modules, key=lambda module: int(module.PLACE)):
+    for module in sorted(modules, key=lambda module: int(module.ORDER)):
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         try:
-            yield Drawn(name, module.TITLE, module.draw(report.subject), "")
+            yield ReportFigure(name, module.TITLE, module.draw(report.scenarios), "")
         except NothingToDraw as reason:
-            yield Drawn(name, module.TITLE, None, str(reason))
+            yield ReportFigure(name, module.TITLE, None, str(reason))
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def write(report: Report, folder: Path) -> list[Path]:
                     save(one.picture.figure, made / f"{one.name}.{suffix}")
                 pictures[one.name] = (made / f"{one.name}.svg").read_bytes()
         _write_numbers(made / "numbers.csv", drawn)
-        text = page(report.title, report.command, report.subject, drawn, pictures)
+        text = page(report.title, report.command, report.scenarios, drawn, pictures)
         (made / "index.html").write_text(text, encoding="utf-8")
         names = sorted((file.name for file in made.iterdir()), key=lambda name: name == "index.html")
         for name in names:
@@ -112,7 +112,7 @@ def _made_beside(folder: Path) -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def _write_numbers(file: Path, drawn: list[Drawn]) -> None:
+def _write_numbers(file: Path, drawn: list[ReportFigure]) -> None:
     """Write every number that was drawn; x is as the figure's axis says, times in the unit that stands beside."""
     with file.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")

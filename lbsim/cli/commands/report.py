@@ -48,16 +48,18 @@ def report(
         if scenario is not None or others or price:
             raise InputError("--seeds: has its own scenarios; leave out what asks for another, --with and --price")
         folder = out or Path("reports") / "seeds"
-        for seed in reports.SEEDS:
-            _tell(reports.write(reports.seed_report(seed, command), folder / seed.name))
+        for system in reports.RECORD_SYSTEMS:
+            _tell(reports.write(reports.record_report(system, command), folder / system.name))
         return
     first = scenario or Scenario.of(gpus=_GPUS)
     prices = [reports.Price.parse(text) for text in price or ()]
     own = context.params["own"]
-    runs = reports.labelled([first, *(_other(text, first, own) for text in others or ())], prices)
+    entries = reports.labelled([first, *(_other(text, first, own) for text in others or ())], prices)
     title = f"{Path(first.model).stem} on {first.plan.gpus:,} GPUs of {first.cluster.name}"
     name = re.sub(r"[^\w.-]+", "-", f"{Path(first.model).stem}-{first.plan.gpus}-{first.cluster.name}")
-    _tell(reports.write(reports.Report(title, reports.Subject(runs), command), out or Path("reports") / name))
+    _tell(
+        reports.write(reports.Report(title, reports.ReportScenarios(entries), command), out or Path("reports") / name)
+    )
 
 
 def _other(text: str, first: Scenario, own: list[Path] | None) -> Scenario:

@@ -10,12 +10,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lbsim.evaluation.validate import Result, Validation
 from lbsim.report.picture import MARKERS, Number, Picture, colour
+from lbsim.report.scenarios import ReportScenarios
 from lbsim.report.single_figure import write_one
-from lbsim.report.subject import Subject
 from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME
 
 TITLE = "Predicted against published"
-PLACE = 7
+ORDER = 7
 _Panel = tuple[str, Callable[[Result], bool], str, float]
 _PANELS: tuple[_Panel, ...] = (
     ("throughput", lambda one: one.dimension is SAMPLE_RATE, "samples/s", 1.0),
@@ -26,9 +26,9 @@ _PANELS: tuple[_Panel, ...] = (
 """What, of which results, in which unit, and how many SI units that is."""
 
 
-def draw(subject: Subject) -> Picture:
+def draw(scenarios: ReportScenarios) -> Picture:
     """Draw what was published, of all systems."""
-    return picture(subject.published)
+    return picture(scenarios.published)
 
 
 def write_parity(validation: Validation, file: Path) -> None:
@@ -53,7 +53,7 @@ def picture(validation: Validation) -> Picture:
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     numbers = tuple(_number(one) for one in validation.results)
     note = "Solid line: as published. Dashed: 10 % more and 10 % less. Vertical: 90 % intervals."
-    return Picture(figure, numbers, "published, in the same unit", _says(validation), note)
+    return Picture(figure, numbers, "published, in the same unit", _description(validation), note)
 
 
 def _sheet(panels: int, classes: int) -> tuple[Figure, list[Axes]]:
@@ -112,7 +112,7 @@ def _number(one: Result) -> Number:
     )
 
 
-def _says(validation: Validation) -> str:
+def _description(validation: Validation) -> str:
     every = validation.accuracy
     near = sum(abs(one.relative_error) <= 0.1 for one in validation.results)
     classes = ", ".join(

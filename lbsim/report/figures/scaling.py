@@ -5,27 +5,27 @@ from collections.abc import Iterator
 from matplotlib.axes import Axes
 
 from lbsim.evaluation.validate import Result
-from lbsim.report.picture import MARKERS, Number, Picture, colour, count_gpus, interval, plain_numbers, sheet, short
-from lbsim.report.subject import Run, Subject
+from lbsim.report.picture import MARKERS, Number, Picture, colour, gpu_axis, interval, new_figure, plain_numbers, short
+from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.units import SAMPLE_RATE
 
 TITLE = "Throughput and scaling efficiency"
-PLACE = 1
+ORDER = 1
 _NODE = "efficiency against one node"
 
 
-def draw(subject: Subject) -> Picture:
-    """Draw a line a run, dotted where every GPU would be as quick as one alone."""
-    figure, (left, right) = sheet(9.0, 4.6 + 0.15 * len(subject.runs), columns=2)
+def draw(scenarios: ReportScenarios) -> Picture:
+    """Draw a line a scenario, dotted where every GPU would be as quick as one alone."""
+    figure, (left, right) = new_figure(9.0, 4.6 + 0.15 * len(scenarios.entries), columns=2)
     numbers: list[Number] = []
-    for number, run in enumerate(subject.runs):
-        published = [*_published(subject, run)]
-        predicted = [*_predicted(run, with_node=any(one.series.endswith(_NODE) for one in published))]
+    for number, entry in enumerate(scenarios.entries):
+        published = [*_published(scenarios, entry)]
+        predicted = [*_predicted(entry, with_node=any(one.series.endswith(_NODE) for one in published))]
         _draw(left, right, predicted, published, number)
         numbers += predicted + published
     gpus = [int(number.x) for number in numbers]
     for axes in (left, right):
-        count_gpus(axes, gpus)
+        gpu_axis(axes, gpus)
     left.set(yscale="log", ylabel="throughput, samples/s", title="Throughput")
     plain_numbers(left)
     right.set(ylim=(0, 105), ylabel="scaling efficiency, %", title="Scaling efficiency")
@@ -33,7 +33,7 @@ def draw(subject: Subject) -> Picture:
         label: handle for axes in (left, right) for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(told.values(), told, loc="outside lower center", ncols=2)
-    return Picture(figure, tuple(numbers), "GPUs", " ".join(_says(subject, numbers)), _NOTE)
+    return Picture(figure, tuple(numbers), "GPUs", " ".join(_description(scenarios, numbers)), _NOTE)
 
 
 _NOTE = (
@@ -42,28 +42,28 @@ _NOTE = (
 )
 
 
-def _predicted(run: Run, *, with_node: bool) -> Iterator[Number]:
-    for gpus, one in run.scales.items():
+def _predicted(entry: ReportScenario, *, with_node: bool) -> Iterator[Number]:
+    for gpus, one in entry.scales.items():
         rate, share = (one.interval.ranges[name] for name in ("throughput", "scaling_efficiency"))
-        yield Number(f"{run.label}: throughput", gpus, one.throughput, "samples/s", rate.low, rate.high)
+        yield Number(f"{entry.label}: throughput", gpus, one.throughput, "samples/s", rate.low, rate.high)
         yield Number(
-            f"{run.label}: efficiency", gpus, 100 * one.scaling_efficiency, "%", 100 * share.low, 100 * share.high
+            f"{entry.label}: efficiency", gpus, 100 * one.scaling_efficiency, "%", 100 * share.low, 100 * share.high
         )
         if with_node and gpus >= one.scenario.cluster.gpus_per_node:
             share = one.interval.ranges["scaling_efficiency_vs_node"]
             value = 100 * one.scaling_efficiency_vs_node
-            yield Number(f"{run.label}: {_NODE}", gpus, value, "%", 100 * share.low, 100 * share.high)
+            yield Number(f"{entry.label}: {_NODE}", gpus, value, "%", 100 * share.low, 100 * share.high)
 
 
-def _published(subject: Subject, run: Run) -> Iterator[Number]:
-    for result in subject.published_of(run):
+def _published(scenarios: ReportScenarios, entry: ReportScenario) -> Iterator[Number]:
+    for result in scenarios.published_of(entry):
         gpus, rate = result.scenario.plan.gpus, _rate(result)
         if rate is not None:
-            yield Number(f"{run.label}: published ({result.system}), throughput", gpus, rate, "samples/s")
+            yield Number(f"{entry.label}: published ({result.system}), throughput", gpus, rate, "samples/s")
         share = _share(result)
         if share is not None:
             against = _NODE if "node" in result.quantity or result.relative else "efficiency"
-            yield Number(f"{run.label}: published ({result.system}), {against}", gpus, 100 * share, "%")
+            yield Number(f"{entry.label}: published ({result.system}), {against}", gpus, 100 * share, "%")
 
 
 def _rate(result: Result) -> float | None:
@@ -118,16 +118,16 @@ def _draw(left: Axes, right: Axes, predicted: list[Number], published: list[Numb
     left.plot([1, most], [first.y / float(first.x), first.y / float(first.x) * most], ":", color=colour(number), lw=1)
 
 
-def _says(subject: Subject, numbers: list[Number]) -> Iterator[str]:
-    for run in subject.runs:
-        gpus = run.scenario.plan.gpus
+def _description(scenarios: ReportScenarios, numbers: list[Number]) -> Iterator[str]:
+    for entry in scenarios.entries:
+        gpus = entry.scenario.plan.gpus
         own = {
-            n.series.rpartition(": ")[2]: n for n in numbers if n.series.startswith(f"{run.label}: ") and n.x == gpus
+            n.series.rpartition(": ")[2]: n for n in numbers if n.series.startswith(f"{entry.label}: ") and n.x == gpus
         }
         rate, share = own["throughput"], own["efficiency"]
         yield (
-            f"{run.label}: predicted {short(run.at(1).throughput)} samples/s on one GPU and {short(rate.y)} on {gpus:,}"
-            f"{interval(rate)}, an efficiency of {share.y:.1f} %."
+            f"{entry.label}: predicted {short(entry.at(1).throughput)} samples/s on one GPU and {short(rate.y)} on "
+            f"{gpus:,}{interval(rate)}, an efficiency of {share.y:.1f} %."
         )
     for one in numbers:
         if "published" in one.series:

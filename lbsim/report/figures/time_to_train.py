@@ -3,26 +3,26 @@
 from matplotlib.axes import Axes
 
 from lbsim.evaluation.validate import Result
-from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, plain_numbers, sheet, short
-from lbsim.report.subject import Subject
+from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, new_figure, plain_numbers, short
+from lbsim.report.scenarios import ReportScenarios
 
 TITLE = "Time to train by system"
-PLACE = 4
+ORDER = 4
 _TABLES = {"AlexNet": "alexnet", "ResNet-50": "resnet50"}
 _WHOLE = 10
 """Epochs from which a row is of a whole training."""
 _MINUTE = 60.0
 
 
-def draw(subject: Subject) -> Picture:
+def draw(scenarios: ReportScenarios) -> Picture:
     """Draw a line a system, from what was published to what is predicted."""
-    rows = [one for one in subject.published.results if one.quantity == "time_to_train" and not one.relative]
+    rows = [one for one in scenarios.published.results if one.quantity == "time_to_train" and not one.relative]
     tables = {name: _rows(rows, model) for name, model in _TABLES.items()}
     tables = {name: found for name, found in tables.items() if found}
     if not tables:
         raise NothingToDraw("no published time of training")
     heights = [len(found) for found in tables.values()]
-    figure, panels = sheet(
+    figure, panels = new_figure(
         9.0, 0.27 * sum(heights) + 1.6, len(tables), sharex=True, gridspec_kw={"height_ratios": heights}
     )
     for (name, found), axes in zip(tables.items(), panels, strict=True):
@@ -32,7 +32,7 @@ def draw(subject: Subject) -> Picture:
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     numbers = [number for found in tables.values() for row in found for number in _numbers(row)]
     every = [row for found in tables.values() for row in found]
-    return Picture(figure, tuple(numbers), "system", " ".join(map(_says, every)), _NOTE)
+    return Picture(figure, tuple(numbers), "system", " ".join(map(_description, every)), _NOTE)
 
 
 _NOTE = "Anchored: with one throughput that the same source measured at a smaller scale. Bars: the 90 % interval."
@@ -80,7 +80,7 @@ def _numbers(row: Result) -> list[Number]:
     ]
 
 
-def _says(row: Result) -> str:
+def _description(row: Result) -> str:
     return (
         f"{row.scenario.model}, {_name(row)}: published {short(row.observed / _MINUTE)} min, predicted "
         f"{short(row.predicted / _MINUTE)} min ({row.relative_error:+.0%})."

@@ -17,7 +17,7 @@ _TRAITS = ("model", "cluster", "batch", "precision", "software", "all-reduce", "
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportScenario:
     """One scenario of a report, by the name that its lines have."""
 
     label: str
@@ -63,22 +63,22 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """The runs that share the figures; the first is the one that was asked about."""
+class ReportScenarios:
+    """The entries that share the figures; the first is the one that was asked about."""
 
-    runs: tuple[Run, ...]
+    entries: tuple[ReportScenario, ...]
 
     @cached_property
     def published(self) -> Validation:
         """Published rates and times, beside their predictions; made once for all figures."""
         return _published()
 
-    def published_of(self, run: Run) -> list[Result]:
-        """Return what was published of *run* at whatever number of GPUs, each number once."""
+    def published_of(self, entry: ReportScenario) -> list[Result]:
+        """Return what was published of *entry* at whatever number of GPUs, each number once."""
         found = {
             (result.quantity, result.observed, result.scenario.plan.gpus): result
             for result in self.published.results
-            if run.is_of(result.scenario)
+            if entry.is_of(result.scenario)
         }
         return list(found.values())
 
@@ -96,8 +96,8 @@ def _published() -> Validation:
         gc.enable()
 
 
-def labelled(scenarios: Sequence[Scenario], prices: Iterable[Price | None] = ()) -> tuple[Run, ...]:
-    """Return a run for each of *scenarios*, named by what sets it apart from the others; the same is taken once."""
+def labelled(scenarios: Sequence[Scenario], prices: Iterable[Price | None] = ()) -> tuple[ReportScenario, ...]:
+    """Return an entry for each of *scenarios*, named by what sets it apart from the others; the same is taken once."""
     different = list(dict.fromkeys(scenarios)) if _hashable(scenarios) else list(scenarios)
     told = [_traits(scenario) for scenario in different]
     apart = [name for name in _TRAITS if len({traits[name] for traits in told}) > 1] or ["model", "cluster"]
@@ -106,7 +106,7 @@ def labelled(scenarios: Sequence[Scenario], prices: Iterable[Price | None] = ())
     each = priced * len(told) if len(priced) == 1 else priced or [None] * len(told)
     if len(each) != len(told):
         raise InputError(f"--price: {len(each)} prices for {len(told)} scenarios; write one for all or one for each")
-    return tuple(Run(*one) for one in zip(labels, different, each, strict=True))
+    return tuple(ReportScenario(*one) for one in zip(labels, different, each, strict=True))
 
 
 def _hashable(scenarios: Sequence[Scenario]) -> bool:
