@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lbsim.calibration.observations import find
-from lbsim.cli.profile_listing import check
+from lbsim.cli.profile_sheet import check
 from lbsim.errors import InputError
 from lbsim.measurements.measurement import read
 from lbsim.profiles import catalog

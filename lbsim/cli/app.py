@@ -102,13 +102,13 @@ def predict(
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
-        print_json(json_output.of_prediction(prediction) | ({"ranks": json_output.of_ranks(runs)} if runs else {}))
+        print_json(json_output.prediction_json(prediction) | ({"ranks": json_output.ranks_json(runs)} if runs else {}))
     else:
-        from lbsim.cli.tables.prediction import of_prediction, of_ranks
+        from lbsim.cli.tables.prediction import prediction_table, ranks_table
 
-        print_table(of_prediction(prediction))
+        print_table(prediction_table(prediction))
         if runs:
-            print_table(of_ranks(runs))
+            print_table(ranks_table(runs))
 
 
 def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
@@ -140,10 +140,10 @@ def list_profiles(
     ] = False,
 ) -> None:
     """List what there is to choose from, with a line of description each."""
-    from lbsim.cli import profile_listing
-    from lbsim.cli.tables.entries import of_entries
+    from lbsim.cli.profile_listing import entries
+    from lbsim.cli.tables.entries import entries_table
 
-    print_table(of_entries(profile_listing.entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
+    print_table(entries_table(entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
 
 
 @profiles.command("show")
@@ -152,9 +152,9 @@ def show_profile(
     own: OwnProfiles = None,
 ) -> None:
     """Print a profile as TOML, complete, with units and source; a good start for one of your own."""
-    from lbsim.cli import profile_listing
+    from lbsim.cli.profile_sheet import profile_toml
 
-    typer.echo(profile_listing.sheet(name, Folders(own_folders(own))), nl=False)
+    typer.echo(profile_toml(name, Folders(own_folders(own))), nl=False)
 
 
 @profiles.command("check")
@@ -163,12 +163,12 @@ def check_profiles(
     own: OwnProfiles = None,
 ) -> None:
     """Say whether profiles of your own are valid, or what their first fault is."""
-    from lbsim.cli import profile_listing
+    from lbsim.cli.profile_sheet import check
 
     folders, faults = Folders(own_folders(own)), 0
     for file in files:
         try:
-            typer.echo(f"{file}: ok ({profile_listing.check(file, folders)})")
+            typer.echo(f"{file}: ok ({check(file, folders)})")
         except InputError as error:
             print_error(error)
             faults += 1

@@ -35,7 +35,7 @@ class Comparison:
 
 def compare(first: Prediction, second: Prediction) -> Comparison:
     """Return how *second* differs from *first*."""
-    answers = [json_output.of_prediction(prediction) for prediction in (first, second)]
+    answers = [json_output.prediction_json(prediction) for prediction in (first, second)]
     asked = [one.pop("scenario") for one in answers]
     return Comparison(_differences(*asked), _differences(*answers))
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lbsim.analysis.tune import Tuning
     from lbsim.calibration.calibration import Calibration
     from lbsim.communication.collective_time import Timing
-    from lbsim.evaluation.validate import Accuracy, Result, Validation
+    from lbsim.evaluation.validate import Result, Validation
     from lbsim.simulation.per_rank import RankRuns
     from lbsim.simulation.prediction import Prediction
 
@@ -20,7 +20,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Shares of the steps of which the longest is told."""
 
 
-def of_prediction(prediction: "Prediction") -> dict[str, Any]:
+def prediction_json(prediction: "Prediction") -> dict[str, Any]:
     """Return *prediction* in SI units; its ``scenario`` is whole, with units, so that it can be rerun."""
     return {
         "throughput": prediction.throughput,
@@ -41,7 +41,7 @@ def of_prediction(prediction: "Prediction") -> dict[str, Any]:
     }
 
 
-def of_ranks(runs: "RankRuns") -> dict[str, Any]:
+def ranks_json(runs: "RankRuns") -> dict[str, Any]:
     """Return the distribution of step time in seconds, every step of it, and who was slowest in how many steps."""
     return {
         "steps": len(runs.step_times),
@@ -54,7 +54,7 @@ def of_ranks(runs: "RankRuns") -> dict[str, Any]:
     }
 
 
-def of_explanation(explanation: "Explanation") -> dict[str, Any]:
+def explanation_json(explanation: "Explanation") -> dict[str, Any]:
     """Return where the step goes in seconds, in the order of the causes, and what each lever is worth."""
     return {
         "step_time": explanation.prediction.step_time,
@@ -67,7 +67,7 @@ def of_explanation(explanation: "Explanation") -> dict[str, Any]:
     }
 
 
-def of_tuning(tuning: "Tuning") -> dict[str, Any]:
+def tuning_json(tuning: "Tuning") -> dict[str, Any]:
     """Return the best plan found, what it gains and what to paste; ``scenario`` is the tuned one, whole."""
     return {
         "changes": tuning.changes,
@@ -81,12 +81,12 @@ def of_tuning(tuning: "Tuning") -> dict[str, Any]:
     }
 
 
-def of_calibration(calibration: "Calibration") -> dict[str, Any]:
+def calibration_json(calibration: "Calibration") -> dict[str, Any]:
     """Return what was fitted, as in the profile that holds it: values with units, covariance, errors, sources."""
     return calibration.model_dump(mode="json", exclude_none=True)
 
 
-def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
+def timing_json(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
     """Return *timing* in bytes and seconds, phase by phase, and when each rank is *done* if that was asked."""
     return {
         "algorithm": timing.collective.algorithm,
@@ -110,25 +110,25 @@ def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
     }
 
 
-def of_sweep(timings: "Iterable[Timing]") -> dict[str, Any]:
+def timings_json(timings: "Iterable[Timing]") -> dict[str, Any]:
     """Return each timing of a sweep over sizes."""
-    return {"sweep": [of_timing(timing) for timing in timings], "lbsim": __version__}
+    return {"sweep": [timing_json(timing) for timing in timings], "lbsim": __version__}
 
 
-def of_validation(validation: "Validation") -> dict[str, Any]:
+def validation_json(validation: "Validation") -> dict[str, Any]:
     """Return each case and the accuracy over all, by role, by system and by class."""
     return {
-        "cases": [_of_result(result) for result in validation.results],
-        "summary": _of_accuracy(validation.accuracy)
+        "cases": [_result_json(result) for result in validation.results],
+        "summary": asdict(validation.accuracy)
         | {
-            f"by_{key}": {name: _of_accuracy(accuracy) for name, accuracy in validation.by(key).items()}
+            f"by_{key}": {name: asdict(accuracy) for name, accuracy in validation.by(key).items()}
             for key in ("role", "system", "class")
         },
         "lbsim": __version__,
     }
 
 
-def _of_result(result: "Result") -> dict[str, Any]:
+def _result_json(result: "Result") -> dict[str, Any]:
     return {
         "system": result.system,
         "source": result.source,
@@ -144,7 +144,3 @@ def _of_result(result: "Result") -> dict[str, Any]:
         "fitted_on_this_system": result.fitted_on_this_system,
         "anchored": result.anchored,
     }
-
-
-def _of_accuracy(accuracy: "Accuracy") -> dict[str, Any]:
-    return asdict(accuracy)

@@ -12,7 +12,7 @@ from lbsim.profiles.hardware import Cluster
 from lbsim.version import __version__
 
 
-def of_choices(choices: TimeToAccuracy) -> dict[str, Any]:
+def choices_json(choices: TimeToAccuracy) -> dict[str, Any]:
     """Return every choice, which one is chosen, and its command."""
     return {
         "target": choices.request.target,
@@ -20,15 +20,15 @@ def of_choices(choices: TimeToAccuracy) -> dict[str, Any]:
         "chosen_gpus": choices.chosen.gpus,
         "command": harness_command(choices.chosen),
         "most_useful_gpus": choices.gpus_of_highest_goodput,
-        "from_runs": from_runs(choices.chosen.recipe),
-        "choices": [_of_choice(choice) for choice in choices.options],
-        "failures": _of_failures(choices.chosen.prediction.scenario.cluster),
+        "from_runs": measured_recipe_json(choices.chosen.recipe),
+        "choices": [_choice_json(choice) for choice in choices.options],
+        "failures": _failures_json(choices.chosen.prediction.scenario.cluster),
         "refused": {str(gpus): why for gpus, why in choices.refused.items()},
         "lbsim": __version__,
     }
 
 
-def _of_failures(cluster: Cluster) -> dict[str, Any]:
+def _failures_json(cluster: Cluster) -> dict[str, Any]:
     return {
         "node_mtbf": node_mtbf(cluster),
         "node_mtbf_assumed": cluster.node_mtbf is None,
@@ -37,7 +37,7 @@ def _of_failures(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def from_runs(recipe: Recipe) -> dict[str, Any] | None:
+def measured_recipe_json(recipe: Recipe) -> dict[str, Any] | None:
     """Return what stands on runs of one's own, if anything does: in samples, epochs, and percent."""
     if not isinstance(recipe, MeasuredRecipe):
         return None
@@ -48,7 +48,7 @@ def from_runs(recipe: Recipe) -> dict[str, Any] | None:
     }
 
 
-def _of_choice(choice: TrainingOption) -> dict[str, Any]:
+def _choice_json(choice: TrainingOption) -> dict[str, Any]:
     plan = choice.prediction.scenario.plan
     return {
         "gpus": choice.gpus,

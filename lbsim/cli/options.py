@@ -55,16 +55,16 @@ def _modules(package: str) -> Callable[[str], list[str]]:
 
 def all_names() -> Iterable[str]:
     """Return the names of all that there is to choose."""
-    from lbsim.cli import profile_listing  # late, for start-up time alone
+    from lbsim.cli import profile_kinds  # late, for start-up time alone
 
-    return [name for kind in profile_listing.KINDS for name in profile_listing.names(kind)]
+    return [name for kind in profile_kinds.KINDS for name in profile_kinds.names(kind)]
 
 
 def all_kinds() -> Iterable[str]:
     """Return the kinds of what there is to choose."""
-    from lbsim.cli import profile_listing  # late, for start-up time alone
+    from lbsim.cli import profile_kinds  # late, for start-up time alone
 
-    return profile_listing.KINDS
+    return profile_kinds.KINDS
 
 
 ScenarioFile = Annotated[

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from lbsim.cli.app import main
-from lbsim.cli.profile_listing import KINDS, names
+from lbsim.cli.profile_kinds import KINDS, names
 from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Precision
 from lbsim.scenario.plan import FusionPolicy

@@ -49,10 +49,10 @@ def calibrate(
     if out is not None:
         write_atomically(profile_to_toml(calibration), out)
     if output is Format.JSON:
-        print_json(json_output.of_calibration(calibration) | {"left_out": list(found.left_out)})
+        print_json(json_output.calibration_json(calibration) | {"left_out": list(found.left_out)})
         return
-    from lbsim.cli.tables.calibration import of_calibration
+    from lbsim.cli.tables.calibration import calibration_table
 
-    print_table(of_calibration(calibration))
+    print_table(calibration_table(calibration))
     for reason in found.left_out:
         print_note(f"left out: {reason}")

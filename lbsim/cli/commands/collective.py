@@ -61,11 +61,11 @@ def collective(
     timings = [collective_time.time_all_reduce(scenario, size) for size in sizes]
     done = _finish_times(scenario, sizes) if per_rank else ()
     if output is Format.JSON:
-        print_json(json_output.of_sweep(timings) if message is None else json_output.of_timing(timings[0], done))
+        print_json(json_output.timings_json(timings) if message is None else json_output.timing_json(timings[0], done))
     else:
-        from lbsim.cli.tables.timing import of_sweep, of_timing
+        from lbsim.cli.tables.timing import nccl_tests_table, timing_table
 
-        print_table(of_sweep(timings) if message is None else of_timing(timings[0], done))
+        print_table(nccl_tests_table(timings) if message is None else timing_table(timings[0], done))
 
 
 def _finish_times(scenario: Scenario, sizes: Sequence[float]) -> tuple[float, ...]:

@@ -32,9 +32,9 @@ def compare(
     if output is Format.JSON:
         print_json({"inputs": [*map(asdict, compared.inputs)], "outputs": [*map(_with_ratio, compared.outputs)]})
     else:
-        from lbsim.cli.tables.comparison import of_comparison
+        from lbsim.cli.tables.comparison import comparison_table
 
-        print_table(of_comparison(compared, (str(first), str(second))))
+        print_table(comparison_table(compared, (str(first), str(second))))
 
 
 def _with_ratio(difference: Difference) -> dict[str, Any]:

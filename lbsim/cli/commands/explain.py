@@ -19,8 +19,8 @@ def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
 
     explanation = explain_scenario(scenario)
     if output is Format.JSON:
-        print_json(json_output.of_explanation(explanation))
+        print_json(json_output.explanation_json(explanation))
     else:
-        from lbsim.cli.tables.advice import of_explanation
+        from lbsim.cli.tables.advice import explanation_table
 
-        print_table(of_explanation(explanation))
+        print_table(explanation_table(explanation))

@@ -102,13 +102,13 @@ def plan(
 
         draw(choices, figure)
     if output is Format.JSON:
-        from lbsim.cli.json_plan import of_choices
+        from lbsim.cli.json_plan import choices_json
 
-        print_json(of_choices(choices))
+        print_json(choices_json(choices))
     else:
-        from lbsim.cli.tables.plan import of_choices as table_of_choices
+        from lbsim.cli.tables.plan import choices_table
 
-        print_table(table_of_choices(choices))
+        print_table(choices_table(choices))
 
 
 def _from_runs(

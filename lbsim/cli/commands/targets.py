@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def targets(cases: Path, output: RowFormat) -> None:
     """Work out each target's line from *cases*, and from the traces of a source checkout, and print them."""
-    from lbsim.cli.tables.targets import of_lines
+    from lbsim.cli.tables.targets import targets_table
     from lbsim.evaluation.targets import PARTS, Place, in_order
 
     place = Place(cases)
@@ -32,7 +32,7 @@ def targets(cases: Path, output: RowFormat) -> None:
     elif output is RowFormat.CSV:
         print_csv(_flat(_answer(line)) for line in lines)
     else:
-        print_table(of_lines(lines))
+        print_table(targets_table(lines))
 
 
 def _answer(line: "Line") -> dict[str, Any]:

@@ -29,8 +29,8 @@ def tune(
 
     tuning = tune_scenario(scenario, most_batch)
     if output is Format.JSON:
-        print_json(json_output.of_tuning(tuning))
+        print_json(json_output.tuning_json(tuning))
     else:
-        from lbsim.cli.tables.advice import of_tuning
+        from lbsim.cli.tables.advice import tuning_table
 
-        print_table(of_tuning(tuning))
+        print_table(tuning_table(tuning))

@@ -52,13 +52,13 @@ def validate(
 
     validation = validate_cases(cases, only)
     if output is RowFormat.JSON:
-        print_json(json_output.of_validation(validation))
+        print_json(json_output.validation_json(validation))
     elif output is RowFormat.CSV:
-        print_csv(json_output.of_validation(validation)["cases"])
+        print_csv(json_output.validation_json(validation)["cases"])
     else:
-        from lbsim.cli.tables.validation import of_validation
+        from lbsim.cli.tables.validation import validation_table
 
-        print_table(of_validation(validation))
+        print_table(validation_table(validation))
     if figure is not None:
         from lbsim.report import write_parity
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lbsim.analysis.tune import Tuning
 
 
-def of_explanation(explanation: "Explanation") -> RenderableType:
+def explanation_table(explanation: "Explanation") -> RenderableType:
     """Return where the step goes as a waterfall, and the levers, the most worth first."""
     step = explanation.prediction.step_time
     causes = [(cause.name, cause.seconds) for cause in explanation.causes]
@@ -28,7 +28,7 @@ def of_explanation(explanation: "Explanation") -> RenderableType:
     )
 
 
-def of_tuning(tuning: "Tuning") -> RenderableType:
+def tuning_table(tuning: "Tuning") -> RenderableType:
     """Return what to change, what that gains and what to paste."""
     changes = [
         (path.removeprefix("plan."), DATA.short(value) if path.endswith("threshold") else str(value))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lbsim.calibration.calibration import Calibration
 
 
-def of_calibration(calibration: "Calibration") -> RenderableType:
+def calibration_table(calibration: "Calibration") -> RenderableType:
     """Return each fitted value, what stayed as it was, and the error that remained."""
     rows = [
         (f"{one.path} of {one.of}", f"{_fitted(one.value)}  ± {one.uncertainty:.0%}, was {_fitted(one.before)}")

@@ -24,7 +24,7 @@ _WIDEST = 18
 """Characters of a value in a comparison; JSON has it whole."""
 
 
-def of_comparison(comparison: "Comparison", names: tuple[str, str]) -> RenderableType:
+def comparison_table(comparison: "Comparison", names: tuple[str, str]) -> RenderableType:
     """Return each difference in what was asked of two scenarios, and each in what is answered."""
     first, second = (Path(name).name for name in names)
     return Group(

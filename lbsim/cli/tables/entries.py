@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lbsim.cli.profile_listing import Entry
 
 
-def of_entries(entries: "Iterable[Entry]") -> RenderableType:
+def entries_table(entries: "Iterable[Entry]") -> RenderableType:
     """Return names with a line of description each, under the name of their kind."""
     table = Table(box=None, show_header=False, pad_edge=False)
     kind = ""

@@ -20,7 +20,7 @@ _RUNS_NAMED = 2
 _MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, True): "* <-"}
 
 
-def of_choices(choices: TimeToAccuracy) -> RenderableType:
+def choices_table(choices: TimeToAccuracy) -> RenderableType:
     """Return a row for each number of GPUs, what is chosen and how to run it."""
     scenario = choices.chosen.prediction.scenario
     title = (
@@ -75,7 +75,7 @@ def _notes(choices: TimeToAccuracy) -> Iterator[str]:
     yield "GPU-h, cost expected, runs that never arrive run again"
     yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.gpus_of_highest_goodput:,} GPUs"
     if isinstance(best.recipe, MeasuredRecipe):
-        yield from _of_runs(best.recipe)
+        yield from _measured_recipe_notes(best.recipe)
     if any(choice.beyond_evidence for choice in choices.options):
         yield "?           a batch outside the recipe's evidence; the interval is wider"
     for gpus, why in choices.refused.items():
@@ -88,7 +88,7 @@ def _aim(choices: TimeToAccuracy) -> str:
     return f"{choices.request.confidence:.0%} of all runs have the target"
 
 
-def _of_runs(recipe: MeasuredRecipe) -> Iterator[str]:
+def _measured_recipe_notes(recipe: MeasuredRecipe) -> Iterator[str]:
     measured = ", ".join(f"{row.epochs:.3g} at batch {row.batch:,}" for row in recipe.evidence[:_RUNS_NAMED])
     more = len(recipe.evidence) - _RUNS_NAMED
     others = f" and {more} more" if more > 0 else ""

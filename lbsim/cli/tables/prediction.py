@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lbsim.cli.json_output import QUANTILES
-from lbsim.cli.profile_listing import describe
+from lbsim.cli.profile_description import describe
 from lbsim.cli.tables._layout import amount, counted, heading, pairs, shares
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.prediction import Prediction, Range
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lbsim.simulation.per_rank import RankRuns
 
 
-def of_prediction(prediction: Prediction) -> RenderableType:
+def prediction_table(prediction: Prediction) -> RenderableType:
     """Return *prediction* with what was assumed, the answer and its interval, where the time goes, and memory."""
     scenario = prediction.scenario
     where = f"{counted(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name}"
@@ -132,7 +132,7 @@ def _memory(prediction: Prediction) -> Table:
     return pairs([("needed", share), ("of which", inside)])
 
 
-def of_ranks(runs: "RankRuns") -> RenderableType:
+def ranks_table(runs: "RankRuns") -> RenderableType:
     """Return the distribution of step time, and who was slowest most often."""
     steps = len(runs.step_times)
     rows = [(f"{share:.0%} of steps within", TIME.short(runs.quantile(share))) for share in QUANTILES]

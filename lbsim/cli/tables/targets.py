@@ -24,11 +24,13 @@ _SHARES: _Columns = (("shares of the rows", 47), ("rows", 4), ("share", 5), ("ai
 _TO_THE_LEFT = {"absolute relative errors", "shares of the rows", "in row", ""}
 
 
-def of_lines(lines: Sequence[Line]) -> RenderableType:
+def targets_table(lines: Sequence[Line]) -> RenderableType:
     """Return the errors target by target, then the shares, and last the reasons for what is missed or not here."""
     errors = [line for line in lines if line.share_aim is None]
     shares = [line for line in lines if line.share_aim is not None]
-    return Group(*_sheet(errors, _ERRORS, _of_errors), Text(), *_sheet(shares, _SHARES, _of_share), *_reasons(lines))
+    return Group(
+        *_sheet(errors, _ERRORS, _error_cells), Text(), *_sheet(shares, _SHARES, _share_cells), *_reasons(lines)
+    )
 
 
 def _sheet(
@@ -50,13 +52,13 @@ def _table(columns: _Columns, rows: Sequence[tuple[str, ...]]) -> Table:
     return table
 
 
-def _of_errors(line: Line) -> tuple[str, ...]:
+def _error_cells(line: Line) -> tuple[str, ...]:
     mean, worst = _cent(line.mean, 1), _cent(line.worst)
     aims = _aim(line.mean_aim), _aim(line.worst_aim)
     return f"  {line.what}", _count(line), mean, aims[0], worst, aims[1], line.worst_id, line.verdict
 
 
-def _of_share(line: Line) -> tuple[str, ...]:
+def _share_cells(line: Line) -> tuple[str, ...]:
     low, high = line.share_aim or (0.0, 1.0)
     aim = _aim(low) if low == high else f"{low:.0%} to {high:.0%}" if high < 1 else f"{low:.0%} up"
     return f"  {line.what}", _count(line), _cent(line.share), aim, line.verdict

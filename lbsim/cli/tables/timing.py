@@ -18,7 +18,7 @@ _FP32 = 4
 """Bytes of a number, as nccl-tests counts them unless told otherwise."""
 
 
-def of_timing(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
+def timing_table(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
     """Return one all-reduce and its phases; *done* is when each rank is, where that was asked."""
     rows = [
         ("time", TIME.short(timing.time)),
@@ -32,7 +32,7 @@ def of_timing(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
     return Group(Text(title, style="bold"), pairs(rows), heading("Phases"), _phases(timing))
 
 
-def of_sweep(timings: "Iterable[Timing]") -> RenderableType:
+def nccl_tests_table(timings: "Iterable[Timing]") -> RenderableType:
     """Return the columns that nccl-tests prints; it reads as its output does, in fp32 and summed."""
     lines = [
         f"#{'':53}out-of-place",

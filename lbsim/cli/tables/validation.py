@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lbsim.evaluation.validate import Accuracy, Result, Validation
 
 
-def of_validation(validation: "Validation") -> RenderableType:
+def validation_table(validation: "Validation") -> RenderableType:
     """Return every result, by class, with the mean error of each class and, last, of all."""
     parts: list[RenderableType] = []
     for name, accuracy in validation.by("class").items():
