@@ -27,17 +27,17 @@ from lbsim.cli.commands import (
     workload,
 )
 from lbsim.cli.options import (
-    CalibrationName,
+    CalibrationOption,
     Format,
-    Level,
-    OutputFormat,
-    OwnProfiles,
-    Ranks,
+    FormatOption,
+    LevelOption,
+    ProfilesOption,
+    RanksOption,
     all_kinds,
     all_names,
-    asking_for_a_scenario,
-    completing,
-    own_folders,
+    completion,
+    profile_folders,
+    scenario_options,
 )
 from lbsim.cli.terminal import print_error, print_json, print_table
 from lbsim.errors import InputError
@@ -84,20 +84,20 @@ def lbsim(
 
 
 @app.command()
-@asking_for_a_scenario
+@scenario_options
 def predict(
     scenario: Scenario,
-    ranks: Ranks = None,
-    calibration: CalibrationName = None,
-    level: Level = 0.9,
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    ranks: RanksOption = None,
+    calibration: CalibrationOption = None,
+    level: LevelOption = 0.9,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = _calibration(calibration, Folders(own_folders(own)))
+    fitted = _calibration(calibration, Folders(profile_folders(profile_dirs)))
     prediction = predict_scenario(scenario, level, fitted)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
@@ -132,9 +132,9 @@ app.command()(validate.validate)
 def list_profiles(
     kind: Annotated[
         str,
-        typer.Argument(autocompletion=completing(all_kinds), help="E.g. clusters, accelerators, models."),
+        typer.Argument(autocompletion=completion(all_kinds), help="E.g. clusters, accelerators, models."),
     ] = "",
-    own: OwnProfiles = None,
+    profile_dirs: ProfilesOption = None,
     calibrated: Annotated[  # noqa: FBT002
         bool, typer.Option("--calibrated", help="Say what of each was fitted, on what, and the error that remained.")
     ] = False,
@@ -143,29 +143,29 @@ def list_profiles(
     from lbsim.cli.profile_listing import entries
     from lbsim.cli.tables.entries import entries_table
 
-    print_table(entries_table(entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
+    print_table(entries_table(entries(kind, Folders(profile_folders(profile_dirs)), calibrated=calibrated)))
 
 
 @profiles.command("show")
 def show_profile(
-    name: Annotated[str, typer.Argument(autocompletion=completing(all_names), help="NAME or KIND/NAME.")],
-    own: OwnProfiles = None,
+    name: Annotated[str, typer.Argument(autocompletion=completion(all_names), help="NAME or KIND/NAME.")],
+    profile_dirs: ProfilesOption = None,
 ) -> None:
     """Print a profile as TOML, complete, with units and source; a good start for one of your own."""
     from lbsim.cli.profile_sheet import profile_toml
 
-    typer.echo(profile_toml(name, Folders(own_folders(own))), nl=False)
+    typer.echo(profile_toml(name, Folders(profile_folders(profile_dirs))), nl=False)
 
 
 @profiles.command("check")
 def check_profiles(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Profiles of your own.")],
-    own: OwnProfiles = None,
+    profile_dirs: ProfilesOption = None,
 ) -> None:
     """Say whether profiles of your own are valid, or what their first fault is."""
     from lbsim.cli.profile_sheet import check
 
-    folders, faults = Folders(own_folders(own)), 0
+    folders, faults = Folders(profile_folders(profile_dirs)), 0
     for file in files:
         try:
             typer.echo(f"{file}: ok ({check(file, folders)})")

@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 
 from lbsim.cli import json_output
-from lbsim.cli.options import Format, OutputFormat, asking_without_a_file
+from lbsim.cli.options import Format, FormatOption, request_options_without_file
 from lbsim.cli.terminal import print_json, print_note, print_table
 from lbsim.errors import InputError
 from lbsim.scenario.request import ScenarioRequest
 
 
-@asking_without_a_file
+@request_options_without_file
 def calibrate(
-    question: Callable[[], ScenarioRequest],
+    request_of: Callable[[], ScenarioRequest],
     traces: Annotated[
         list[Path],
         typer.Argument(metavar="TRACE...", help="Of lbsim's harness, nccl-tests, OSU, PyTorch's profiler; CSV; cases."),
@@ -28,7 +28,7 @@ def calibrate(
         typer.Option(metavar="PATH", help="What to fit, e.g. cluster.inter_node.latency; repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a .toml that --calibration takes.")] = None,
-    output: OutputFormat = Format.TABLE,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Fit latencies, efficiencies and overheads to what you measured, and say what it cannot tell.
 
@@ -42,8 +42,8 @@ def calibrate(
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a profile is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
-    asked = question()
-    found = find(traces, asked.tables, asked.changes, asked.folders)
+    request = request_of()
+    found = find(traces, request.tables, request.changes, request.folders)
     calibration = fit(found.observations, vary or found.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": found.sources})
     if out is not None:

@@ -11,18 +11,18 @@ import typer
 
 from lbsim.cli import json_output
 from lbsim.cli.options import (
-    AllReduce,
-    Changes,
-    Cluster,
+    AllReduceOption,
+    ClusterOption,
     Format,
-    Library,
-    OutputFormat,
-    OwnProfiles,
-    Software,
-    from_here,
-    given,
-    own_folders,
-    pairs,
+    FormatOption,
+    LibraryOption,
+    ProfilesOption,
+    SetOption,
+    SoftwareOption,
+    absolute_paths,
+    parse_changes,
+    profile_folders,
+    without_none,
 )
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.errors import InputError
@@ -37,23 +37,25 @@ def collective(
     first: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest of a sweep.")] = "8",
     last: Annotated[str | None, typer.Option("--to", metavar="SIZE", help="Largest of a sweep, e.g. '1 GiB'.")] = None,
     factor: Annotated[float, typer.Option(help="From one size of a sweep to the next.")] = 2.0,
-    all_reduce: AllReduce = None,
+    all_reduce: AllReduceOption = None,
     group_size: Annotated[int | None, typer.Option(help="GPUs of a group. Default: a node's.")] = None,
-    cluster: Cluster = None,
-    software: Software = None,
-    library: Library = None,
+    cluster: ClusterOption = None,
+    software: SoftwareOption = None,
+    library: LibraryOption = None,
     per_rank: Annotated[bool, typer.Option("--per-rank", help="Follow each rank through each step.")] = False,  # noqa: FBT002
-    changes: Changes = None,
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    changes: SetOption = None,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Time one all-reduce, or a sweep over sizes with the columns of nccl-tests.
 
     For example:  lbsim collective --all-reduce ring --gpus 1024 --message "100 MiB" --cluster mn-1
     """
-    plan = given({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
-    named = given({"cluster": cluster, "software": software, "software.library": library})
-    scenario = build_scenario({"plan": plan}, from_here(named | pairs(changes or [])), Folders(own_folders(own)))
+    plan = without_none({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
+    named = without_none({"cluster": cluster, "software": software, "software.library": library})
+    scenario = build_scenario(
+        {"plan": plan}, absolute_paths(named | parse_changes(changes or [])), Folders(profile_folders(profile_dirs))
+    )
     from lbsim.communication import collective_time  # late, for start-up time alone
     from lbsim.communication.message_sizes import message_sizes
 

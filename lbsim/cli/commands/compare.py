@@ -11,7 +11,7 @@ import typer
 
 from lbsim.cli.compare import Difference
 from lbsim.cli.compare import compare as compare_predictions
-from lbsim.cli.options import Format, OutputFormat, OwnProfiles, question_of, scenario_of
+from lbsim.cli.options import Format, FormatOption, ProfilesOption, request_from, scenario_from
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.predict import predict
 
@@ -21,14 +21,16 @@ _HELP = "TOML with [scenario], or JSON that lbsim predict --format json printed.
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help=_HELP)],
     second: Annotated[Path, typer.Argument(metavar="B", help=_HELP)],
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Predict two scenarios and show each difference in what was asked and in what comes out.
 
     For example:  lbsim compare before.json after.json
     """
-    compared = compare_predictions(*(predict(scenario_of(question_of(file, own=own))) for file in (first, second)))
+    compared = compare_predictions(
+        *(predict(scenario_from(request_from(file, profile_dirs=profile_dirs))) for file in (first, second))
+    )
     if output is Format.JSON:
         print_json({"inputs": [*map(asdict, compared.inputs)], "outputs": [*map(_with_ratio, compared.outputs)]})
     else:

@@ -4,13 +4,13 @@ What the command alone needs is imported where it is used: late, for start-up ti
 """
 
 from lbsim.cli import json_output
-from lbsim.cli.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.cli.options import Format, FormatOption, scenario_options
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.scenario.scenario import Scenario
 
 
-@asking_for_a_scenario
-def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
+@scenario_options
+def explain(scenario: Scenario, output: FormatOption = Format.TABLE) -> None:
     """Say where the efficiency goes, cause by cause, and what each lever is worth.
 
     For example:  lbsim explain --gpus 1024 --cluster mn-1 --software chainer-2017

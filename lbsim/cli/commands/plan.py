@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lbsim.cli.options import (
-    Changes,
-    Cluster,
+    ClusterOption,
     Format,
-    Model,
-    OutputFormat,
-    OwnProfiles,
-    Precision,
-    Software,
-    own_folders,
-    question_of,
-    scenario_of,
+    FormatOption,
+    ModelOption,
+    PrecisionOption,
+    ProfilesOption,
+    SetOption,
+    SoftwareOption,
+    profile_folders,
+    request_from,
+    scenario_from,
 )
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.errors import InputError
@@ -36,11 +36,11 @@ def plan(
     gpus: Annotated[
         str, typer.Option(metavar="LIST", help="Numbers of GPUs: '8,16,32', or '8..1024' for doublings.")
     ] = "8..1024",
-    model: Model = None,
-    cluster: Cluster = None,
-    software: Software = None,
-    precision: Precision = None,
-    changes: Changes = None,
+    model: ModelOption = None,
+    cluster: ClusterOption = None,
+    software: SoftwareOption = None,
+    precision: PrecisionOption = None,
+    changes: SetOption = None,
     confidence: Annotated[
         str | None,
         typer.Option(metavar="PERCENT", help="Of runs that are to reach the target. Default: about half, as expected."),
@@ -66,8 +66,8 @@ def plan(
     price: Annotated[str | None, typer.Option(metavar="PRICE", help="Of a GPU, e.g. '2.5 /h'.")] = None,
     seed: Annotated[int, typer.Option(help="Of the simulated runs.")] = 0,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw time and goodput against GPUs.")] = None,
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Plan training to a target accuracy: batch, recipe, epochs, time and cost for each number of GPUs.
 
@@ -90,12 +90,12 @@ def plan(
         batch=batch,
     )
     asked: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
-    scenario = scenario_of(question_of(gpus=1, **asked, changes=changes, own=own))
+    scenario = scenario_from(request_from(gpus=1, **asked, changes=changes, profile_dirs=profile_dirs))
     faults = FaultModel(seed=seed)
     if noise_scale:
         choices = _from_runs(scenario, _counts(gpus), request, noise_scale, recipe, faults)
     else:
-        mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
+        mine = recipes_for(scenario.model, recipe, Folders(profile_folders(profile_dirs)))
         choices = time_to_accuracy(scenario, _counts(gpus), request, mine, faults)
     if figure is not None:
         from lbsim.report.plan import draw

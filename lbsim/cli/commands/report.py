@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lbsim.cli.options import asking_for_a_scenario, own_folders, question_of, scenario_of
+from lbsim.cli.options import profile_folders, request_from, scenario_from, scenario_options
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.scenario import Scenario, override
@@ -18,7 +18,7 @@ from lbsim.scenario.scenario import Scenario, override
 _GPUS = 1024
 
 
-@asking_for_a_scenario
+@scenario_options
 def report(
     scenario: Scenario | None,
     context: typer.Context,
@@ -53,8 +53,8 @@ def report(
         return
     first = scenario or Scenario.of(gpus=_GPUS)
     prices = [reports.Price.parse(text) for text in price or ()]
-    own = context.params["own"]
-    entries = reports.labelled([first, *(_other(text, first, own) for text in others or ())], prices)
+    profile_dirs = context.params["profile_dirs"]
+    entries = reports.labelled([first, *(_other(text, first, profile_dirs) for text in others or ())], prices)
     title = f"{Path(first.model).stem} on {first.plan.gpus:,} GPUs of {first.cluster.name}"
     name = re.sub(r"[^\w.-]+", "-", f"{Path(first.model).stem}-{first.plan.gpus}-{first.cluster.name}")
     _tell(
@@ -62,15 +62,15 @@ def report(
     )
 
 
-def _other(text: str, first: Scenario, own: list[Path] | None) -> Scenario:
+def _other(text: str, first: Scenario, profile_dirs: list[Path] | None) -> Scenario:
     """Return the scenario in the file *text*, or *first* on the cluster that *text* names."""
     file = Path(text)
     if file.suffix == ".json" or (
         file.suffix == ".toml" and file.is_file() and "[scenario" in file.read_text(errors="replace")
     ):
-        return scenario_of(question_of(file, own=own))
+        return scenario_from(request_from(file, profile_dirs=profile_dirs))
     named = str(file.absolute()) if file.suffix == ".toml" else text
-    return override(first, {"cluster": named}, Folders(own_folders(own)))
+    return override(first, {"cluster": named}, Folders(profile_folders(profile_dirs)))
 
 
 def _command(context: typer.Context) -> str:

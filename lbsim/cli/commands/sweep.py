@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbsim.cli.options import asking_without_a_file, from_here
+from lbsim.cli.options import absolute_paths, request_options_without_file
 from lbsim.cli.terminal import print_error, progress
 from lbsim.scenario.request import ScenarioRequest
 from lbsim.workload.workload_file import SUFFIXES
@@ -21,9 +21,9 @@ _INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
 
 
-@asking_without_a_file
+@request_options_without_file
 def sweep(
-    question: Callable[[Path | None], ScenarioRequest],
+    request_of: Callable[[Path | None], ScenarioRequest],
     words: Annotated[
         list[str],
         typer.Argument(
@@ -55,33 +55,33 @@ def sweep(
     from lbsim.analysis.sweep_results import SweepResults
 
     file = Path(words.pop(0)) if words[0].endswith(SUFFIXES) else None
-    here = (Axis(axis.path, *2 * (_from_here(axis.path, axis.texts),)) for axis in parse_axes(words))
-    asked = build_sweep(question(file), tuple(here), sample, seed)
-    with SweepResults(out, asked) as results:
-        left = [number for number in asked.numbers if number not in results.done]
+    here = (Axis(axis.path, *2 * (_absolute_values(axis.path, axis.texts),)) for axis in parse_axes(words))
+    grid = build_sweep(request_of(file), tuple(here), sample, seed)
+    with SweepResults(out, grid) as results:
+        left = [number for number in grid.numbers if number not in results.done]
         if scheduler and left:
-            batches = sweep_workers.run_on_dask(asked, left, scheduler)
+            batches = sweep_workers.run_on_dask(grid, left, scheduler)
         else:
-            batches = sweep_workers.run_here(asked, left, workers or sweep_workers.cores())
+            batches = sweep_workers.run_here(grid, left, workers or sweep_workers.cores())
         try:
-            _collect(asked, len(left), batches, results.append)
+            _collect(grid, len(left), batches, results.append)
         except KeyboardInterrupt:
-            done = f"{len(results.done):,} of {len(asked.numbers):,} scenarios are in {results.journal}"
+            done = f"{len(results.done):,} of {len(grid.numbers):,} scenarios are in {results.journal}"
             print_error(f"stopped; {done}; run it again to go on")
             raise typer.Exit(_INTERRUPTED) from None
         failed = results.finish()
-    earlier = f", {len(asked.numbers) - len(left):,} of them before" if len(left) < len(asked.numbers) else ""
-    typer.echo(f"{out}: {len(asked.numbers):,} scenarios{earlier}; {failed:,} cannot be, see the column error")
+    earlier = f", {len(grid.numbers) - len(left):,} of them before" if len(left) < len(grid.numbers) else ""
+    typer.echo(f"{out}: {len(grid.numbers):,} scenarios{earlier}; {failed:,} cannot be, see the column error")
 
 
-def _from_here(path: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(from_here({path: value})[path] for value in values)
+def _absolute_values(path: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(absolute_paths({path: value})[path] for value in values)
 
 
 def _collect(
-    asked: "Sweep", left: int, batches: "Iterator[list[SweepRow]]", keep: "Callable[[list[SweepRow]], None]"
+    grid: "Sweep", left: int, batches: "Iterator[list[SweepRow]]", keep: "Callable[[list[SweepRow]], None]"
 ) -> None:
-    with progress(len(asked.numbers), len(asked.numbers) - left) as advance:
+    with progress(len(grid.numbers), len(grid.numbers) - left) as advance:
         for rows in batches:
             keep(rows)
             advance(len(rows))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbsim.cli.options import asking_for_a_question, scenario_of
+from lbsim.cli.options import request_options, scenario_from
 from lbsim.errors import InputError
 from lbsim.predict import predict
 from lbsim.scenario.request import ScenarioRequest
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lbsim.simulation.timeline import Timeline
 
 
-@asking_for_a_question
+@request_options
 def timeline(
-    question: ScenarioRequest,
+    request: ScenarioRequest,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Written in the Chrome trace format.")],
     trace: Annotated[
         Path | None,
@@ -41,14 +41,14 @@ def timeline(
     processes: dict[str, Timeline] = {}
     if trace is not None:
         gpus, processes = _measured(trace, step)
-        told = bool(question.changes or len(question.tables) > 1 or question.tables["plan"])
+        told = bool(request.changes or len(request.tables) > 1 or request.tables["plan"])
         if told:
-            tables = {**question.tables, "plan": {"gpus": gpus} | question.tables["plan"]}
-            processes = _simulated(ScenarioRequest(tables, question.changes, question.folders)) | processes
+            tables = {**request.tables, "plan": {"gpus": gpus} | request.tables["plan"]}
+            processes = _simulated(ScenarioRequest(tables, request.changes, request.folders)) | processes
     elif step is not None:
         raise InputError("--step is of a measured trace; write --trace FILE too")
     else:
-        processes = _simulated(question)
+        processes = _simulated(request)
     try:
         out.write_text(json.dumps(chrome_trace.timelines_to_chrome_trace(processes), allow_nan=False), encoding="utf-8")
     except OSError as error:
@@ -57,8 +57,8 @@ def timeline(
     typer.echo(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
 
 
-def _simulated(question: ScenarioRequest) -> "dict[str, Timeline]":
-    scenario = scenario_of(question)
+def _simulated(request: ScenarioRequest) -> "dict[str, Timeline]":
+    scenario = scenario_from(request)
     name = f"{Path(scenario.model).name} on {scenario.plan.gpus} GPUs of {scenario.cluster.name}, simulated"
     return {name: predict(scenario).timeline}
 

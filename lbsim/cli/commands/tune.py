@@ -8,18 +8,18 @@ from typing import Annotated
 import typer
 
 from lbsim.cli import json_output
-from lbsim.cli.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.cli.options import Format, FormatOption, scenario_options
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.scenario.scenario import Scenario
 
 
-@asking_for_a_scenario
+@scenario_options
 def tune(
     scenario: Scenario,
     most_batch: Annotated[
         int | None, typer.Option(metavar="SAMPLES", help="Let the batch a GPU double up to this, within memory.")
     ] = None,
-    output: OutputFormat = Format.TABLE,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Find the quickest all-reduce, fusion and precision of gradients, and say what to set.
 
