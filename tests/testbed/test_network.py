@@ -102,9 +102,12 @@ def running(marker):
     return commands.count(f"sleep\0{marker}\0".encode())
 
 
-@real
-@pytest.mark.parametrize("sender", [0, 1])
-def test_a_link_has_the_rate_asked_for_both_ways(sender, monkeypatch):
+DUE = MESSAGE / PAYLOAD * FRAME / RATE
+"""Seconds that a message takes at the rate asked for."""
+
+
+def transfer(sender, monkeypatch):
+    """Return the seconds in which the other host receives a message of *sender*."""
     monkeypatch.setenv("SIZE", str(MESSAGE))
     monkeypatch.setenv("SENDER", str(sender))
     said = []
@@ -112,9 +115,21 @@ def test_a_link_has_the_rate_asked_for_both_ways(sender, monkeypatch):
         assert bed.run([sys.executable, "-c", RECEIVE], lambda *line: said.append(line)) == 0
     [(where, seconds)] = said
     assert where == f"host {1 - sender}"
-    due = MESSAGE / PAYLOAD * FRAME / RATE
+    return float(seconds)
+
+
+@real
+@pytest.mark.parametrize("sender", [0, 1])
+def test_a_link_is_no_faster_than_the_rate_asked_for_both_ways(sender, monkeypatch):
     free = 2 * burst(RATE) / RATE  # two full buckets, one on each end of the link
-    assert due - free <= float(seconds) <= 1.5 * due  # a loaded machine is late, never early
+    assert transfer(sender, monkeypatch) >= DUE - free
+
+
+@real
+@pytest.mark.slow  # wall-clock time: a loaded machine is late
+@pytest.mark.parametrize("sender", [0, 1])
+def test_a_link_is_no_slower_than_the_rate_asked_for_both_ways(sender, monkeypatch):
+    assert transfer(sender, monkeypatch) <= 1.5 * DUE
 
 
 @real
@@ -132,11 +147,9 @@ def test_each_rank_is_told_where_it_is_and_speaks_under_its_hosts_name():
 
 @real
 def test_a_command_that_fails_on_one_host_ends_the_others_and_passes_its_code_on():
-    start = time.monotonic()
     done = run("--", "sh", "-c", "test $RANK = 0 || { echo gone; exit 7; }; exec sleep 1007")
     assert done.returncode == 7
     assert done.stdout == "host 1: gone\n"
-    assert time.monotonic() - start < 30
     assert running("1007") == 0
 
 

