@@ -1,6 +1,7 @@
-"""The command line. Shared options stand in `lbsim.cli.options`; some commands have a file in ``lbsim/cli/commands``.
+"""Command ``lbsim``: its typer application and entry point.
 
-What one command alone needs, tables, ranks or cases, is imported where it is used: late, for start-up time alone.
+Shared options are in `lbsim.cli.options`, most commands in ``lbsim/cli/commands``. Imports inside functions keep
+start-up short: they are of modules that only one command or one output format needs.
 """
 
 import os
@@ -54,10 +55,10 @@ _HELP = """Predict how fast large-batch training runs on machines that you have 
 
 \b
 First:  lbsim predict --gpus 1024 --model resnet50
-Then:   lbsim profiles list    what there is to choose from
-        lbsim predict --help   what can be changed
+Then:   lbsim profiles list    available clusters, software, models and algorithms
+        lbsim predict --help   options of a prediction
         lbsim collective -h    one all-reduce, phase by phase
-        lbsim validate         how far to trust the answers
+        lbsim validate         accuracy against published measurements
 """
 
 
@@ -76,7 +77,7 @@ def lbsim(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # noqa: FBT002
 ) -> None:
-    """Print the version, or help if there is no command."""
+    """Print the version or, without a command, the help."""
     if version:
         typer.echo(f"lbsim {__version__}")
     elif context.invoked_subcommand is None:
@@ -97,8 +98,8 @@ def predict(
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = _calibration(calibration, Folders(profile_folders(profile_dirs)))
-    prediction = predict_scenario(scenario, level, fitted)
+    loaded = _calibration(calibration, Folders(profile_folders(profile_dirs)))
+    prediction = predict_scenario(scenario, level, loaded)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
@@ -132,14 +133,17 @@ app.command()(validate.validate)
 def list_profiles(
     kind: Annotated[
         str,
-        typer.Argument(autocompletion=completion(all_kinds), help="E.g. clusters, accelerators, models."),
+        typer.Argument(
+            autocompletion=completion(all_kinds), help="Kind, e.g. clusters, accelerators or models. Default: all."
+        ),
     ] = "",
     profile_dirs: ProfilesOption = None,
     calibrated: Annotated[  # noqa: FBT002
-        bool, typer.Option("--calibrated", help="Say what of each was fitted, on what, and the error that remained.")
+        bool,
+        typer.Option("--calibrated", help="Show which values were fitted, to which data, and the remaining error."),
     ] = False,
 ) -> None:
-    """List what there is to choose from, with a line of description each."""
+    """List profiles, models and all-reduce algorithms, with one line of description each."""
     from lbsim.cli.profile_listing import entries
     from lbsim.cli.tables.entries import entries_table
 
@@ -148,10 +152,16 @@ def list_profiles(
 
 @profiles.command("show")
 def show_profile(
-    name: Annotated[str, typer.Argument(autocompletion=completion(all_names), help="NAME or KIND/NAME.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion(all_names),
+            help="Name in lbsim profiles list, or KIND/NAME if several kinds have it.",
+        ),
+    ],
     profile_dirs: ProfilesOption = None,
 ) -> None:
-    """Print a profile as TOML, complete, with units and source; a good start for one of your own."""
+    """Print a complete profile as TOML, with units and source; copy it to write your own."""
     from lbsim.cli.profile_sheet import profile_toml
 
     typer.echo(profile_toml(name, Folders(profile_folders(profile_dirs))), nl=False)
@@ -159,20 +169,20 @@ def show_profile(
 
 @profiles.command("check")
 def check_profiles(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Profiles of your own.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Profile files (.toml) to check.")],
     profile_dirs: ProfilesOption = None,
 ) -> None:
-    """Say whether profiles of your own are valid, or what their first fault is."""
+    """Check profile files: print the kind of each valid one and the first error of each other one."""
     from lbsim.cli.profile_sheet import check
 
-    folders, faults = Folders(profile_folders(profile_dirs)), 0
+    folders, errors = Folders(profile_folders(profile_dirs)), 0
     for file in files:
         try:
             typer.echo(f"{file}: ok ({check(file, folders)})")
         except InputError as error:
             print_error(error)
-            faults += 1
-    if faults:
+            errors += 1
+    if errors:
         raise typer.Exit(2)
 
 
@@ -189,7 +199,10 @@ app.command()(plan.plan)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; whatever the user did wrong is one line on standard error."""
+    """Run the command line *arguments*, by default those of the process, and return the exit code.
+
+    A mistake of the user (InputError, or a usage error of typer) is one line on standard error and exit code 2.
+    """
     try:
         code = app(None if arguments is None else list(arguments), prog_name="lbsim", standalone_mode=False)
         sys.stdout.flush()
@@ -197,11 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except BrokenPipeError:
-        # whoever read has gone; what is still buffered has nowhere to go at exit
+        # the reader closed the pipe: at exit, flush what is still buffered to /dev/null
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        # typer's usage errors, whose class it does not export
+        # a usage error of typer, whose class it does not export
         if not hasattr(error, "format_message"):
             raise
         print_error(error.format_message())

@@ -1,4 +1,4 @@
-"""What is answered, as JSON: the keys that scripts, cases and later runs rely on."""
+"""JSON of predictions and other results, in SI units. Scripts, cases and reruns rely on the keys."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
-    # for their names alone; some are imported late, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.analysis.explain import Explanation
     from lbsim.analysis.tune import Tuning
     from lbsim.calibration.calibration import Calibration
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from lbsim.simulation.prediction import Prediction
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Shares of the steps of which the longest is told."""
+"""Quantiles of step time, as shares of the steps."""
 
 
 def prediction_json(prediction: "Prediction") -> dict[str, Any]:
-    """Return *prediction* in SI units; its ``scenario`` is whole, with units, so that it can be rerun."""
+    """Return *prediction* in SI units; its ``scenario`` is complete, with units, so that it can be rerun."""
     return {
         "throughput": prediction.throughput,
         "throughput_per_gpu": prediction.throughput_per_gpu,
@@ -42,7 +42,7 @@ def prediction_json(prediction: "Prediction") -> dict[str, Any]:
 
 
 def ranks_json(runs: "RankRuns") -> dict[str, Any]:
-    """Return the distribution of step time in seconds, every step of it, and who was slowest in how many steps."""
+    """Return the time of every step in seconds, their distribution, and how often each rank was the slowest."""
     return {
         "steps": len(runs.step_times),
         "seed": runs.seed,
@@ -55,7 +55,7 @@ def ranks_json(runs: "RankRuns") -> dict[str, Any]:
 
 
 def explanation_json(explanation: "Explanation") -> dict[str, Any]:
-    """Return where the step goes in seconds, in the order of the causes, and what each lever is worth."""
+    """Return the seconds of a step by cause, and the gain of each possible change."""
     return {
         "step_time": explanation.prediction.step_time,
         "scaling_efficiency": explanation.prediction.scaling_efficiency,
@@ -68,7 +68,7 @@ def explanation_json(explanation: "Explanation") -> dict[str, Any]:
 
 
 def tuning_json(tuning: "Tuning") -> dict[str, Any]:
-    """Return the best plan found, what it gains and what to paste; ``scenario`` is the tuned one, whole."""
+    """Return the best plan found, its gain and its settings; ``scenario`` is the tuned scenario, complete."""
     return {
         "changes": tuning.changes,
         "throughput": tuning.after.throughput,
@@ -82,12 +82,12 @@ def tuning_json(tuning: "Tuning") -> dict[str, Any]:
 
 
 def calibration_json(calibration: "Calibration") -> dict[str, Any]:
-    """Return what was fitted, as in the profile that holds it: values with units, covariance, errors, sources."""
+    """Return the calibration as its profile holds it: fitted values with units, covariance, errors and sources."""
     return calibration.model_dump(mode="json", exclude_none=True)
 
 
 def timing_json(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
-    """Return *timing* in bytes and seconds, phase by phase, and when each rank is *done* if that was asked."""
+    """Return *timing* in bytes and seconds, phase by phase; *done* holds the finish time of each rank, if simulated."""
     return {
         "algorithm": timing.collective.algorithm,
         "gpus": timing.fabric.gpus,
@@ -111,12 +111,12 @@ def timing_json(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
 
 
 def timings_json(timings: "Iterable[Timing]") -> dict[str, Any]:
-    """Return each timing of a sweep over sizes."""
+    """Return the timings of a sweep over message sizes."""
     return {"sweep": [timing_json(timing) for timing in timings], "lbsim": __version__}
 
 
 def validation_json(validation: "Validation") -> dict[str, Any]:
-    """Return each case and the accuracy over all, by role, by system and by class."""
+    """Return every case, and the accuracy over all, by role, by system and by class."""
     return {
         "cases": [_result_json(result) for result in validation.results],
         "summary": asdict(validation.accuracy)

@@ -1,4 +1,4 @@
-"""A plan for a target accuracy as JSON, in SI units and percent."""
+"""JSON of a plan for a target accuracy, in SI units and percent."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ from lbsim.version import __version__
 
 
 def choices_json(choices: TimeToAccuracy) -> dict[str, Any]:
-    """Return every choice, which one is chosen, and its command."""
+    """Return the options for all numbers of GPUs, the chosen one and the command that trains it."""
     return {
         "target": choices.request.target,
         "confidence": choices.request.confidence,
@@ -38,7 +38,7 @@ def _failures_json(cluster: Cluster) -> dict[str, Any]:
 
 
 def measured_recipe_json(recipe: Recipe) -> dict[str, Any] | None:
-    """Return what stands on runs of one's own, if anything does: in samples, epochs, and percent."""
+    """Return what the user's training runs measured, in samples and epochs; None for a published recipe."""
     if not isinstance(recipe, MeasuredRecipe):
         return None
     return {

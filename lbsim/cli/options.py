@@ -1,6 +1,7 @@
-"""The options that several commands share, and the scenario that they ask for.
+"""Options that several commands share, and the scenario that they describe.
 
-typer reads the signature of a command; `scenario_options` writes those of a scenario into it.
+typer reads the signature of a command; the decorators `scenario_options`, `request_options` and
+`request_options_without_file` add the options of a scenario to it.
 """
 
 import inspect
@@ -22,14 +23,14 @@ from lbsim.workload.workload_file import SUFFIXES
 
 
 class Format(StrEnum):
-    """How an answer is printed."""
+    """Output format of a result."""
 
     TABLE = "table"
     JSON = "json"
 
 
 class RowFormat(StrEnum):
-    """How an answer of many rows is printed."""
+    """Output format of a result of many rows."""
 
     TABLE = "table"
     JSON = "json"
@@ -37,7 +38,7 @@ class RowFormat(StrEnum):
 
 
 def completion(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Return what completes a name that has been begun."""
+    """Return a shell completion function for *names*."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names() if name.startswith(incomplete)]
@@ -54,68 +55,91 @@ def _modules(package: str) -> Callable[[str], list[str]]:
 
 
 def all_names() -> Iterable[str]:
-    """Return the names of all that there is to choose."""
-    from lbsim.cli import profile_kinds  # late, for start-up time alone
+    """Return the names of all profiles, models and algorithms, for shell completion."""
+    from lbsim.cli import profile_kinds  # late, for start-up time
 
     return [name for kind in profile_kinds.KINDS for name in profile_kinds.names(kind)]
 
 
 def all_kinds() -> Iterable[str]:
-    """Return the kinds of what there is to choose."""
-    from lbsim.cli import profile_kinds  # late, for start-up time alone
+    """Return the kinds of profiles, for shell completion."""
+    from lbsim.cli import profile_kinds  # late, for start-up time
 
     return profile_kinds.KINDS
 
 
 ScenarioFileArgument = Annotated[
     Path | None,
-    typer.Argument(help="TOML with [scenario], or JSON that --format json printed. Options override it."),
+    typer.Argument(
+        help="Scenario: TOML with a [scenario] table, or JSON printed by --format json. Options override it."
+    ),
 ]
-GpusOption = Annotated[int | None, typer.Option(help="How many, over all nodes. Required unless the file says.")]
+GpusOption = Annotated[
+    int | None, typer.Option(help="Number of GPUs, over all nodes. Required unless the scenario file has it.")
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         autocompletion=_modules("workloads"),
-        help="Or a .json or .toml file, see lbsim workload. Default: resnet50.",
+        help="Model: a name, or a .json or .toml file (see lbsim workload). Default: resnet50.",
     ),
 ]
 ClusterOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", autocompletion=_profiles("clusters"), help="Or a .toml file. Default: dgx-h100."),
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_profiles("clusters"),
+        help="Cluster: a profile's name, or a .toml file. Default: dgx-h100.",
+    ),
 ]
 SoftwareOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", autocompletion=_profiles("software"), help="Or a .toml file. Default: pytorch-nccl."),
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_profiles("software"),
+        help="Software: a profile's name, or a .toml file. Default: pytorch-nccl.",
+    ),
 ]
-BatchPerGpuOption = Annotated[int | None, typer.Option(help="Samples a step on each GPU.")]
-PrecisionOption = Annotated[str | None, typer.Option(metavar="fp32|tf32|mixed|bf16", help="Of compute.")]
+BatchPerGpuOption = Annotated[int | None, typer.Option(help="Samples per GPU and step.")]
+PrecisionOption = Annotated[str | None, typer.Option(metavar="fp32|tf32|mixed|bf16", help="Precision of compute.")]
 AllReduceOption = Annotated[
-    str | None, typer.Option(metavar="NAME", autocompletion=_modules("all_reduce"), help="The algorithm.")
+    str | None, typer.Option(metavar="NAME", autocompletion=_modules("all_reduce"), help="All-reduce algorithm.")
 ]
 FusionOption = Annotated[
     str | None,
     typer.Option(
         metavar="POLICY",
-        help="Which gradients travel together: none, one-buffer, threshold, ddp, horovod, split, mg-wfbp or optimal.",
+        help="How gradients are grouped into fusion buffers: none, one-buffer, threshold, ddp, horovod, split, mg-wfbp "
+        "or optimal.",
     ),
 ]
 AnchorOption = Annotated[
-    str | None, typer.Option(metavar="RATE", help="Throughput that you measured on one GPU, e.g. '218 samples/s'.")
+    str | None,
+    typer.Option(
+        metavar="RATE", help="Throughput measured on one GPU, e.g. '218 samples/s', to which compute is scaled."
+    ),
 ]
 LibraryOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", autocompletion=_profiles("libraries"), help="Or a .toml file. Default: the software's."
+        metavar="NAME",
+        autocompletion=_profiles("libraries"),
+        help="Communication library: a profile's name, or a .toml file. Default: the software's.",
     ),
 ]
 RanksOption = Annotated[
-    int | None, typer.Option(metavar="STEPS", help="Simulate so many steps rank by rank too, and show how they spread.")
+    int | None,
+    typer.Option(
+        metavar="STEPS", help="Also simulate this many steps rank by rank, and show the distribution of step time."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="Anything else, e.g. cluster.inter_node.bandwidth='25 Gb/s'; repeatable."
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override any value, e.g. cluster.inter_node.bandwidth='25 Gb/s'; repeatable.",
     ),
 ]
 CalibrationOption = Annotated[
@@ -124,17 +148,17 @@ CalibrationOption = Annotated[
         "--calibration",
         metavar="NAME",
         autocompletion=_profiles("calibrations"),
-        help="Use values that lbsim calibrate fitted: a name, or a .toml file.",
+        help="Values fitted by lbsim calibrate: a profile's name, or a .toml file.",
     ),
 ]
 LevelOption = Annotated[
-    float, typer.Option(min=0.01, max=0.999, help="Probability with which the truth lies in the interval.")
+    float, typer.Option(min=0.01, max=0.999, help="Probability that the interval contains the true value.")
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="A table to read, or JSON in SI units to compute with.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Table to read, or JSON in SI units.")]
 ProfilesOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--profiles", metavar="DIR", help="A folder of your own profiles, laid out as hardware_profiles/; repeatable."
+        "--profiles", metavar="DIR", help="Folder of your own profiles, laid out as hardware_profiles/; repeatable."
     ),
 ]
 
@@ -193,8 +217,8 @@ def request_options(command: Callable[..., None]) -> Callable[..., None]:
 def request_options_without_file(command: Callable[..., None]) -> Callable[..., None]:
     """Add the scenario options to *command*, except the scenario file.
 
-    The first argument of *command* is a function from a scenario file, or None, to the `ScenarioRequest`: for commands that
-    find the scenario file among their own arguments.
+    The first argument of *command* is a function from a scenario file, or None, to the `ScenarioRequest`: for commands
+    that find the scenario file among their own arguments.
     """
     return _with_options(command, lambda **values: partial(request_from, **values), without={"scenario_file"})
 
@@ -252,5 +276,5 @@ def profile_folders(profile_dirs: Iterable[Path] | None) -> tuple[Path, ...]:
     folders = tuple(folder.absolute() for folder in profile_dirs or ())
     for folder in folders:
         if not any((folder / kind).is_dir() for kind in catalog.profile_kinds()):
-            raise InputError(f"--profiles {folder}: no folder in it named any of: {', '.join(catalog.profile_kinds())}")
+            raise InputError(f"--profiles {folder}: it has no subfolder named {', '.join(catalog.profile_kinds())}")
     return folders

@@ -1,6 +1,7 @@
-"""A folder of figures, their numbers and a page that tells of both. One figure a file; a file that is added is drawn.
+"""Reports: figures, their numbers and an HTML page, in one folder.
 
-Files whose names begin with ``_`` are what the figures share. matplotlib is imported nowhere else.
+Each module of ``lbsim.report.figures`` is one figure; a module that is added there is drawn. No other package imports
+matplotlib or jinja2.
 """
 
 from lbsim.report.figures.parity import write_parity

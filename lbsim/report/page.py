@@ -16,8 +16,8 @@ from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
 
 _TEMPLATE = "page.html"
-_PREDICTED = "What is predicted, with the interval in which the truth lies with the probability beside it"
-_COLUMNS = ("scenario", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory of a GPU")
+_PREDICTED = "Predictions; the interval contains the true throughput with the probability in brackets"
+_COLUMNS = ("scenario", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory per GPU")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The three documents that lbsim began with, each as a report: their systems, with every plan that they publish."""
+"""Reports of the three record systems that lbsim reproduces, with all plans that their publications give."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from lbsim.scenario.scenario import Scenario
 
 @dataclass(frozen=True)
 class RecordSystem:
-    """A document and the file of its cases."""
+    """A publication and the file of its cases."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ class RecordSystem:
         "fusion_threshold",
         "trade_off",
     )
-    """All but those that are the same for every document; none means all."""
+    """Names of the figures; empty for all. The default omits figures that are equal for every publication."""
 
 
 RECORD_SYSTEMS = (
@@ -39,12 +39,12 @@ RECORD_SYSTEMS = (
 
 
 def record_report(system: RecordSystem, command: str) -> Report:
-    """Return the report of *system*: a scenario for each model and batch that it trains on several GPUs."""
+    """Return the report of *system*: one scenario for each model and batch that it trains on several GPUs."""
     return Report(system.title, ReportScenarios(labelled(_scenarios(system.cases))), command, system.figures)
 
 
 def _scenarios(cases: Path) -> list[Scenario]:
-    """Return the scenarios of *cases* that are not anchored, on several GPUs; of one model and batch the largest."""
+    """Return the largest scenario on several GPUs, without an anchor, of each model, batch and precision in *cases*."""
     content = read_case_file(cases)
     every = [build_scenario(content.scenario, one.set, Folders(beside=cases.parent)) for one in content.observed]
     largest: dict[tuple[str, int, str], Scenario] = {}

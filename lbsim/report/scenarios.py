@@ -1,4 +1,4 @@
-"""What a report is about: scenarios, their predictions at every scale, and what was published of them."""
+"""Scenarios of a report: their labels, predictions at every number of GPUs, and published values."""
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ _TRAITS = ("model", "cluster", "batch", "precision", "software", "all-reduce", "
 
 @dataclass(frozen=True)
 class ReportScenario:
-    """One scenario of a report, by the name that its lines have."""
+    """One scenario of a report, with its label in figures and its price."""
 
     label: str
     scenario: Scenario
@@ -26,55 +26,56 @@ class ReportScenario:
     _made: dict[int, Prediction] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, gpus: int) -> Prediction:
-        """Return the prediction on *gpus* GPUs, made once; InputError if it cannot run on so many."""
+        """Return the prediction on *gpus* GPUs, computed once; InputError if the scenario cannot run on so many."""
         if gpus not in self._made:
             self._made[gpus] = predict(override(self.scenario, {"plan.gpus": gpus}))
         return self._made[gpus]
 
     @cached_property
     def prediction(self) -> Prediction:
-        """At the GPUs that were asked about."""
+        """Prediction on the scenario's number of GPUs."""
         return self.at(self.scenario.plan.gpus)
 
     @cached_property
     def scales(self) -> dict[int, Prediction]:
-        """Predictions from one GPU to twice as many as were asked about; scales that cannot run are left out."""
+        """Predictions by number of GPUs, from one to twice the scenario's; numbers that cannot run are omitted."""
         return dict(self._scales())
 
     def _scales(self) -> Iterator[tuple[int, Prediction]]:
-        asked, node = self.scenario.plan.gpus, self.scenario.cluster.gpus_per_node
+        requested, node = self.scenario.plan.gpus, self.scenario.cluster.gpus_per_node
         inside = {2**power for power in range(node.bit_length()) if 2**power < node}
-        nodes = {node * 2**power for power in range((2 * asked).bit_length()) if node * 2**power <= 2 * asked}
-        for gpus in sorted({1, asked} | {gpus for gpus in inside | nodes if gpus <= 2 * asked}):
+        nodes = {node * 2**power for power in range((2 * requested).bit_length()) if node * 2**power <= 2 * requested}
+        for gpus in sorted({1, requested} | {gpus for gpus in inside | nodes if gpus <= 2 * requested}):
             try:
                 yield gpus, self.at(gpus)
             except InputError:
-                if gpus == asked:
+                if gpus == requested:
                     raise
 
     def is_of(self, scenario: Scenario) -> bool:
-        """Return whether *scenario* is this one but for the GPUs, the all-reduce and an anchor."""
-        own, other = self.scenario, scenario
+        """Return whether *scenario* has the same model, cluster, software, batch per GPU and precision."""
+        mine, other = self.scenario, scenario
         return (
-            (own.model, own.cluster.name, own.software.name) == (other.model, other.cluster.name, other.software.name)
-            and own.plan.batch_per_gpu == other.plan.batch_per_gpu
-            and own.plan.precision == other.plan.precision
+            (mine.model, mine.cluster.name, mine.software.name)
+            == (other.model, other.cluster.name, other.software.name)
+            and mine.plan.batch_per_gpu == other.plan.batch_per_gpu
+            and mine.plan.precision == other.plan.precision
         )
 
 
 @dataclass(frozen=True)
 class ReportScenarios:
-    """The entries that share the figures; the first is the one that was asked about."""
+    """Scenarios that share the figures of a report; the first is the main one."""
 
     entries: tuple[ReportScenario, ...]
 
     @cached_property
     def published(self) -> Validation:
-        """Published rates and times, beside their predictions; made once for all figures."""
+        """Published rates and times with their predictions, computed once for all figures."""
         return _published()
 
     def published_of(self, entry: ReportScenario) -> list[Result]:
-        """Return what was published of *entry* at whatever number of GPUs, each number once."""
+        """Return the published values of *entry* on any number of GPUs, without duplicates."""
         found = {
             (result.quantity, result.observed, result.scenario.plan.gpus): result
             for result in self.published.results
@@ -84,12 +85,12 @@ class ReportScenarios:
 
 
 _ELSEWHERE = frozenset({"fusion policies", "all-reduce"})
-"""Classes of cases with a report or command of their own, which would make this one twice as slow."""
+"""Classes of cases that reports omit: they have their own reports, and would double the time of this one."""
 
 
 @lru_cache
 def _published() -> Validation:
-    gc.disable()  # nothing here is in a cycle for long, and looking for cycles takes an eighth of the time
+    gc.disable()  # garbage collection would take an eighth of the time and free nothing
     try:
         return validate(without=_ELSEWHERE)
     finally:
@@ -97,15 +98,20 @@ def _published() -> Validation:
 
 
 def labelled(scenarios: Sequence[Scenario], prices: Iterable[Price | None] = ()) -> tuple[ReportScenario, ...]:
-    """Return an entry for each of *scenarios*, named by what sets it apart from the others; the same is taken once."""
+    """Return a labelled scenario for each different one of *scenarios*; labels name what differs between them.
+
+    *prices* are none, one for all, or one for each. Raises InputError for another number of prices.
+    """
     different = list(dict.fromkeys(scenarios)) if _hashable(scenarios) else list(scenarios)
-    told = [_traits(scenario) for scenario in different]
-    apart = [name for name in _TRAITS if len({traits[name] for traits in told}) > 1] or ["model", "cluster"]
-    labels = [", ".join(traits[name] for name in apart) for traits in told]
+    traits_of = [_traits(scenario) for scenario in different]
+    apart = [name for name in _TRAITS if len({traits[name] for traits in traits_of}) > 1] or ["model", "cluster"]
+    labels = [", ".join(traits[name] for name in apart) for traits in traits_of]
     priced = [*prices]
-    each = priced * len(told) if len(priced) == 1 else priced or [None] * len(told)
-    if len(each) != len(told):
-        raise InputError(f"--price: {len(each)} prices for {len(told)} scenarios; write one for all or one for each")
+    each = priced * len(traits_of) if len(priced) == 1 else priced or [None] * len(traits_of)
+    if len(each) != len(traits_of):
+        raise InputError(
+            f"--price: {len(each)} prices for {len(traits_of)} scenarios; give one for all or one for each"
+        )
     return tuple(ReportScenario(*one) for one in zip(labels, different, each, strict=True))
 
 

@@ -178,7 +178,7 @@ def test_with_a_confidence_so_many_runs_reach_the_target_and_one_epoch_less_is_t
 
 def test_the_confidence_is_told():
     asked = ["plan", "--target", "75%", "--gpus", "8", "--confidence", "90%"]
-    assert "90% of all runs have the target" in CliRunner().invoke(app, asked).stdout
+    assert "90% of all runs reach the target" in CliRunner().invoke(app, asked).stdout
     answer = json.loads(CliRunner().invoke(app, [*asked, "--format", "json"]).stdout)
     assert answer["confidence"] == pytest.approx(0.9)
     assert answer["choices"][0]["chance_to_reach"] >= 0.9

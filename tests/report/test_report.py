@@ -143,7 +143,7 @@ def test_the_page_asks_for_nothing_from_elsewhere(folder):
 def test_one_gpu_has_no_all_reduce_to_draw(tmp_path):
     only = ("all_reduce", "fusion_threshold", "step_time")
     write(Report("Alone", ReportScenarios(labelled([Scenario.of(gpus=1)])), "lbsim report --gpus 1", only), tmp_path)
-    assert "Not drawn: one GPU has nothing to reduce" in (tmp_path / "index.html").read_text()
+    assert "Not drawn: one GPU has no all-reduce" in (tmp_path / "index.html").read_text()
     assert not list(tmp_path.glob("all-reduce.*"))
     assert (tmp_path / "step-time.svg").is_file()
 
@@ -168,7 +168,7 @@ def test_who_interrupts_finds_what_was_there_before(tmp_path):
         (["--price", "1 USD", "--price", "2 USD", "--price", "3 USD"], "3 prices for 1 scenarios"),
         (["--with", "dgx-h1000"], "dgx-h1000"),
         (["--with", "missing.json"], "missing.json"),
-        (["--seeds", "--gpus", "8"], "--seeds: has its own scenarios"),
+        (["--seeds", "--gpus", "8"], "--seeds has its own scenarios"),
         (["--model", "resnet50"], "--gpus is missing"),
     ],
 )

@@ -191,7 +191,7 @@ def test_what_a_killed_one_leaves_is_cleaned_and_what_runs_is_left_alone():
         assert len(of(dead.pid)) == 3
         done = run("--clean")
         assert done.returncode == 0
-        assert "took down 3 namespaces" in done.stdout
+        assert "removed 3 namespaces" in done.stdout
         assert not of(dead.pid)
         assert (running("3001"), running("3002"), len(of(alive.pid))) == (0, 2, 3)
 
@@ -275,7 +275,7 @@ def test_without_iproute2_it_says_what_it_needs(monkeypatch, capsys):
     [
         ([], "no command to run on the hosts"),
         (["--rate", "200", "--", "true"], "--rate: 200 has no unit"),
-        (["--rate", "1 b/s", "--", "true"], "--rate: '1 b/s'; write one from"),
+        (["--rate", "1 b/s", "--", "true"], "--rate: '1 b/s' is out of range"),
         (["--hosts", "1", "--", "true"], "--hosts: 1; a testbed has 2 to 250 hosts"),
         (["--hosts", "1000", "--", "true"], "--hosts: 1000; a testbed has 2 to 250 hosts"),
         (["--processes-per-host", "0", "--", "true"], "processes-per-host"),

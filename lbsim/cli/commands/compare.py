@@ -1,6 +1,6 @@
-"""``lbsim compare``: two scenarios, side by side.
+"""``lbsim compare``: differences between two scenarios and their predictions.
 
-`lbsim.cli.tables` is imported where a table is printed: late, for start-up time alone.
+Tables are imported inside the function, to keep start-up short.
 """
 
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from lbsim.cli.options import Format, FormatOption, ProfilesOption, request_from
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.predict import predict
 
-_HELP = "TOML with [scenario], or JSON that lbsim predict --format json printed."
+_HELP = "Scenario: TOML with a [scenario] table, or JSON printed by lbsim predict --format json."
 
 
 def compare(
@@ -24,7 +24,7 @@ def compare(
     profile_dirs: ProfilesOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Predict two scenarios and show each difference in what was asked and in what comes out.
+    """Predict two scenarios, and show every difference in their inputs and predictions.
 
     For example:  lbsim compare before.json after.json
     """

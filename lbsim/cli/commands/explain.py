@@ -1,6 +1,6 @@
-"""``lbsim explain``: where the efficiency goes, and what would help.
+"""``lbsim explain``: causes of lost scaling efficiency, and the gain of possible changes.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this command needs are inside the function, to keep start-up short.
 """
 
 from lbsim.cli import json_output
@@ -11,7 +11,7 @@ from lbsim.scenario.scenario import Scenario
 
 @scenario_options
 def explain(scenario: Scenario, output: FormatOption = Format.TABLE) -> None:
-    """Say where the efficiency goes, cause by cause, and what each lever is worth.
+    """Show what scaling efficiency is lost to, cause by cause, and the gain of each possible change.
 
     For example:  lbsim explain --gpus 1024 --cluster mn-1 --software chainer-2017
     """

@@ -1,6 +1,6 @@
-"""``lbsim validate --targets``: what lbsim was to reach, and what it does.
+"""``lbsim validate --targets``: accuracy targets of lbsim, and the accuracy reached.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this option needs are inside the functions, to keep start-up short.
 """
 
 from dataclasses import asdict
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lbsim.evaluation.targets import Line
 
 
-def targets(cases: Path, output: RowFormat) -> None:
-    """Work out each target's line from *cases*, and from the traces of a source checkout, and print them."""
+def print_targets(cases: Path, output: RowFormat) -> None:
+    """Print each target with the accuracy reached on *cases* and, in a source checkout, on its traces."""
     from lbsim.cli.tables.targets import targets_table
     from lbsim.evaluation.targets import PARTS, Place, in_order
 
@@ -28,19 +28,19 @@ def targets(cases: Path, output: RowFormat) -> None:
             advance(1)
     lines = in_order(found)
     if output is RowFormat.JSON:
-        print_json({"targets": [_answer(line) for line in lines], "lbsim": __version__})
+        print_json({"targets": [_target_json(line) for line in lines], "lbsim": __version__})
     elif output is RowFormat.CSV:
-        print_csv(_flat(_answer(line)) for line in lines)
+        print_csv(_csv_row(_target_json(line)) for line in lines)
     else:
         print_table(targets_table(lines))
 
 
-def _answer(line: "Line") -> dict[str, Any]:
+def _target_json(line: "Line") -> dict[str, Any]:
     from lbsim.evaluation.targets import reason
 
     return asdict(line) | {"reached": line.reached, "why": reason(line)}
 
 
-def _flat(answer: dict[str, Any]) -> dict[str, Any]:
-    low, high = answer.pop("share_aim") or (None, None)
-    return answer | {"share_aim_low": low, "share_aim_high": high}
+def _csv_row(target: dict[str, Any]) -> dict[str, Any]:
+    low, high = target.pop("share_aim") or (None, None)
+    return target | {"share_aim_low": low, "share_aim_high": high}

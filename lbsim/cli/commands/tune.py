@@ -1,6 +1,6 @@
-"""``lbsim tune``: the quickest plan, and the settings that make it so.
+"""``lbsim tune``: search for the fastest communication plan, and its settings.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this command needs are inside the function, to keep start-up short.
 """
 
 from typing import Annotated
@@ -17,11 +17,12 @@ from lbsim.scenario.scenario import Scenario
 def tune(
     scenario: Scenario,
     most_batch: Annotated[
-        int | None, typer.Option(metavar="SAMPLES", help="Let the batch a GPU double up to this, within memory.")
+        int | None,
+        typer.Option(metavar="SAMPLES", help="Also try larger batches per GPU: doublings up to this, within memory."),
     ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Find the quickest all-reduce, fusion and precision of gradients, and say what to set.
+    """Find the fastest all-reduce, fusion policy and gradient precision, and print the settings to use.
 
     For example:  lbsim tune --gpus 1024 --cluster mn-1 --software horovod-pytorch
     """

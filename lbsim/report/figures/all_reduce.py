@@ -1,4 +1,4 @@
-"""What each all-reduce takes, over the size of the message and over GPUs, alone on its links."""
+"""Figure: time of each all-reduce algorithm over message size and over GPUs, without other traffic."""
 
 from collections.abc import Iterator
 
@@ -18,18 +18,18 @@ ORDER = 5
 _SIZES = tuple(2.0**power for power in range(10, 31, 2))
 """1 KiB to 1 GiB."""
 _CHOOSERS = {"auto", "hybrid"}
-"""Which are the quicker of others, message by message."""
+"""Algorithms that choose the fastest of others for each message."""
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw a line an algorithm, a row of panels for each network among the entries."""
+    """Draw one line per algorithm, in one row of panels per network."""
     networks = {
         (entry.scenario.cluster.name, entry.scenario.software.library.name): entry
         for entry in reversed(scenarios.entries)
         if entry.scenario.plan.gpus > 1
     }
     if not networks:
-        raise NothingToDraw("one GPU has nothing to reduce")
+        raise NothingToDraw("one GPU has no all-reduce")
     entries = [entry for entry in scenarios.entries if any(entry is one for one in networks.values())]
     figure, panels = new_figure(9.0, 3.9 * len(entries) + 0.4, len(entries), 2)
     numbers: list[Number] = []
@@ -38,7 +38,7 @@ def draw(scenarios: ReportScenarios) -> Picture:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     description = " ".join(sentence for entry in entries for sentence in _description(entry))
-    note = "Closed forms. hybrid and auto, which choose among the others message by message, are not drawn."
+    note = "Closed forms. hybrid and auto are not drawn: they choose among the others for each message."
     return Picture(figure, tuple(numbers), "bytes of the message, or GPUs", description, note)
 
 
@@ -47,12 +47,12 @@ def _algorithms() -> list[str]:
 
 
 def _gradients(entry: ReportScenario) -> float:
-    """Return the bytes of all gradients."""
+    """Return the size of all gradients in bytes."""
     return sum(buffer.message for buffer in entry.prediction.buffers)
 
 
 def _time(entry: ReportScenario, algorithm: str, gpus: int, message: float) -> float | None:
-    """Return the seconds, or none where *algorithm* does not suit so many GPUs."""
+    """Return the time in seconds, or None if *algorithm* cannot run on *gpus* GPUs."""
     changes = {"plan.all_reduce": algorithm, "plan.gpus": gpus}
     if gpus != entry.scenario.plan.gpus:
         changes["plan.group_size"] = None
@@ -109,6 +109,6 @@ def _description(entry: ReportScenario) -> Iterator[str]:
     gpus, message = entry.scenario.plan.gpus, _gradients(entry)
     for size in (_SIZES[0], message):
         times = {name: _time(entry, name, gpus, size) for name in _algorithms()}
-        told = sorted((seconds, name) for name, seconds in times.items() if seconds is not None)
-        each = ", ".join(f"{name} {TIME.short(seconds, 3)}" for seconds, name in told)
+        fastest_first = sorted((seconds, name) for name, seconds in times.items() if seconds is not None)
+        each = ", ".join(f"{name} {TIME.short(seconds, 3)}" for seconds, name in fastest_first)
         yield f"{entry.scenario.cluster.name}, {gpus:,} GPUs, {DATA.short(size, 3)}: {each}."

@@ -1,4 +1,4 @@
-"""Communication that compute does not hide, over the fusion threshold."""
+"""Figure: exposed communication over the fusion threshold."""
 
 from matplotlib.axes import Axes
 
@@ -11,16 +11,16 @@ TITLE = "Exposed communication over the fusion threshold"
 ORDER = 6
 _MIB = 2.0**20
 _THRESHOLDS = tuple(2.0**power for power in range(-4, 9))
-"""MiB."""
+"""Fusion thresholds in MiB."""
 _BY_SIZE = ("threshold", "ddp", "horovod")
 """Fusion policies that have a threshold."""
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw a line a scenario, and a mark for what its own plan exposes."""
+    """Draw one line per scenario, and a mark at its own plan."""
     entries = [entry for entry in scenarios.entries if entry.scenario.plan.gpus > 1]
     if not entries:
-        raise NothingToDraw("one GPU has nothing to send")
+        raise NothingToDraw("one GPU has no communication")
     figure, (axes,) = new_figure(8.0, 4.2 + 0.2 * len(entries))
     numbers: list[Number] = []
     for place, entry in enumerate(entries):
@@ -34,20 +34,20 @@ def draw(scenarios: ReportScenarios) -> Picture:
     axes.set_xticks(_THRESHOLDS[::2], [f"{size:g}" for size in _THRESHOLDS[::2]])
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=2)
-    note = "Ring or dashed line: as planned. A scenario whose plan has no threshold is shown with the policy threshold."
+    note = "Ring or dashed line: the scenario's plan. A plan without a threshold is drawn with the policy threshold."
     return Picture(figure, tuple(numbers), "MiB", " ".join(_description(entry, numbers) for entry in entries), note)
 
 
 def _draw_own_plan(axes: Axes, entry: ReportScenario, place: int) -> Number:
-    """Mark what the scenario's own plan exposes: a ring at its threshold, a line across if it has none."""
+    """Mark the scenario's own plan: a ring at its threshold, a horizontal line if it has none."""
     exposed, plan = 1e3 * entry.prediction.breakdown.exposed_communication, entry.scenario.plan
-    told = f"{entry.label}: its plan, {plan.fusion}"
+    label = f"{entry.label}: its plan, {plan.fusion}"
     if plan.fusion not in _BY_SIZE:
-        axes.axhline(exposed, color=colour(place), ls="--", lw=1, label=told)
-        return Number(told, "as planned", exposed, "ms")
+        axes.axhline(exposed, color=colour(place), ls="--", lw=1, label=label)
+        return Number(label, "as planned", exposed, "ms")
     size = plan.fusion_threshold / _MIB
-    axes.plot([size], [exposed], "o", ms=11, mfc="none", mec=colour(place), mew=1.8, ls="none", label=told)
-    return Number(told, size, exposed, "ms")
+    axes.plot([size], [exposed], "o", ms=11, mfc="none", mec=colour(place), mew=1.8, ls="none", label=label)
+    return Number(label, size, exposed, "ms")
 
 
 def _policy(entry: ReportScenario) -> str:

@@ -1,11 +1,11 @@
-"""What a step's time is made of, against GPUs."""
+"""Figure: parts of the step time over GPUs."""
 
 from dataclasses import asdict
 
 from lbsim.report.picture import OKABE_ITO, Number, Picture, new_figure
 from lbsim.report.scenarios import ReportScenario, ReportScenarios
 
-TITLE = "Where a step's time goes"
+TITLE = "Step time"
 ORDER = 2
 _COLOURS = dict(
     zip(
@@ -17,7 +17,7 @@ _COLOURS = dict(
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw a stacked bar for each number of GPUs, a panel a scenario."""
+    """Draw one stacked bar per number of GPUs, in one panel per scenario."""
     entries = scenarios.entries
     columns = min(2, len(entries))
     rows = -(-len(entries) // columns)
@@ -31,7 +31,7 @@ def draw(scenarios: ReportScenarios) -> Picture:
             heights = [one.y for one in own if one.series == f"{entry.label}: {part}"]
             axes.bar(scales, heights, 0.75, bottom, color=colour, edgecolor="white", lw=0.4, label=part)
             bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
-        axes.set(xlabel="GPUs", ylabel="time of a step, ms", title=entry.label)
+        axes.set(xlabel="GPUs", ylabel="step time, ms", title=entry.label)
         axes.grid(visible=False, axis="x")
         axes.tick_params(axis="x", labelsize=8, rotation=45 if len(scales) > 8 else 0)
         numbers += own

@@ -1,4 +1,4 @@
-"""One step as it is simulated: compute, fusion buffers, and what carries them."""
+"""Figure: timeline of one simulated step, with compute, fusion buffers and links."""
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -15,18 +15,18 @@ _COLOURS = {"input": 5, "forward": 0, "backward": 2, "update": 4, "communication
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw the spans of the last step, a panel a scenario."""
+    """Draw the spans of the last step, in one panel per scenario."""
     entries = scenarios.entries
     figure, panels = new_figure(9.0, 2.1 * len(entries) + 0.7, len(entries))
     numbers: list[Number] = []
     for entry, axes in zip(entries, panels, strict=True):
         numbers += _draw(axes, entry)
-    panels[-1].set_xlabel("time since the step began, ms")
+    panels[-1].set_xlabel("time since the start of the step, ms")
     shown = {"forward": 0, "backward": 2, "update": 4, "fusion buffer": 1, "pack, start, unpack": 3, "on the links": 5}
     patches = [Patch(color=OKABE_ITO[number], label=name) for name, number in shown.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))
-    note = "In the table: each span by its stream and name, x where it begins, y how long it lasts."
-    return Picture(figure, tuple(numbers), "ms since the step began", " ".join(map(_description, entries)), note)
+    note = "In the table: each span by stream and name; x is its start, y its duration."
+    return Picture(figure, tuple(numbers), "ms since the start of the step", " ".join(map(_description, entries)), note)
 
 
 def _draw(axes: Axes, entry: ReportScenario) -> list[Number]:

@@ -1,4 +1,4 @@
-"""What time costs: time to train against the GPU-hours, or the money, that it takes."""
+"""Figure: time to train over GPUs, and cost over time to train."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _MINUTE = 60.0
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw, for each scenario, time against GPUs and cost against time, each point named by its GPUs."""
+    """Draw time over GPUs, and cost over time with the number of GPUs at each point."""
     figure, (left, right) = new_figure(9.0, 4.2, columns=2)
     numbers: list[Number] = []
     for place, entry in enumerate(scenarios.entries):
@@ -43,8 +43,8 @@ def draw(scenarios: ReportScenarios) -> Picture:
 
 
 _NOTE = (
-    "Numbers beside points are GPUs. The batch grows with the GPUs and the epochs stay as they are: "
-    "whether the model still learns as well is not said here."
+    "Numbers at points are GPUs. The batch grows with the GPUs and the epochs are constant: "
+    "the effect on accuracy is not modelled."
 )
 
 
@@ -75,8 +75,8 @@ def _costs(entry: ReportScenario) -> list[Number]:
 
 def _description(entry: ReportScenario) -> str:
     costs = dict(zip(entry.scales, _costs(entry), strict=True))
-    told = "; ".join(
+    costs_text = "; ".join(
         f"{gpus:,} GPUs {short(float(costs[gpus].x))} min and {short(costs[gpus].y)} {costs[gpus].unit}"
         for gpus in dict.fromkeys((1, entry.scenario.plan.gpus, max(costs)))
     )
-    return f"{entry.label}, {entry.scenario.plan.epochs:g} epochs: {told}."
+    return f"{entry.label}, {entry.scenario.plan.epochs:g} epochs: {costs_text}."
