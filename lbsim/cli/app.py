@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from lbsim.calibration.calibration import Calibration
     from lbsim.simulation.per_rank import RankRuns
 
+__all__ = ["app", "check_profiles", "lbsim", "list_profiles", "main", "predict", "profiles", "show_profile"]
+
 _HELP = """Predict how fast large-batch training runs on machines that you have not rented yet.
 
 \b

@@ -7,6 +7,8 @@ from typing import Any
 from lbsim.cli import json_output
 from lbsim.simulation.prediction import Prediction
 
+__all__ = ["Comparison", "Difference", "compare"]
+
 
 @dataclass(frozen=True)
 class Difference:

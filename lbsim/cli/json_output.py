@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from lbsim.simulation.per_rank import RankRuns
     from lbsim.simulation.prediction import Prediction
 
+__all__ = [
+    "QUANTILES",
+    "calibration_json",
+    "explanation_json",
+    "prediction_json",
+    "ranks_json",
+    "timing_json",
+    "timings_json",
+    "tuning_json",
+    "validation_json",
+]
+
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Quantiles of step time, as shares of the steps."""
 

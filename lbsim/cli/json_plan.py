@@ -11,6 +11,8 @@ from lbsim.accuracy.training_run import node_mtbf
 from lbsim.profiles.hardware import Cluster
 from lbsim.version import __version__
 
+__all__ = ["choices_json", "measured_recipe_json"]
+
 
 def choices_json(choices: TimeToAccuracy) -> dict[str, Any]:
     """Return the options for all numbers of GPUs, the chosen one and the command that trains it."""

@@ -21,6 +21,40 @@ from lbsim.scenario.request import ScenarioRequest, build_scenario, read_scenari
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.workload_file import SUFFIXES
 
+__all__ = [
+    "AllReduceOption",
+    "AnchorOption",
+    "BatchPerGpuOption",
+    "CalibrationOption",
+    "ClusterOption",
+    "Format",
+    "FormatOption",
+    "FusionOption",
+    "GpusOption",
+    "LevelOption",
+    "LibraryOption",
+    "ModelOption",
+    "PrecisionOption",
+    "ProfilesOption",
+    "RanksOption",
+    "RowFormat",
+    "ScenarioFileArgument",
+    "SetOption",
+    "SoftwareOption",
+    "absolute_paths",
+    "all_kinds",
+    "all_names",
+    "completion",
+    "parse_changes",
+    "profile_folders",
+    "request_from",
+    "request_options",
+    "request_options_without_file",
+    "scenario_from",
+    "scenario_options",
+    "without_none",
+]
+
 
 class Format(StrEnum):
     """Output format of a result."""

@@ -15,6 +15,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+__all__ = ["print_csv", "print_error", "print_json", "print_note", "print_table", "progress"]
+
 
 def print_json(content: dict[str, Any]) -> None:
     """Print *content* as JSON."""

@@ -15,6 +15,8 @@ from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
 
+__all__ = ["ReportFigure", "page"]
+
 _TEMPLATE = "page.html"
 _PREDICTED = "Predictions; the interval contains the true throughput with the probability in brackets"
 _COLUMNS = ("scenario", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory per GPU")

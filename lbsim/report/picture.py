@@ -7,6 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+__all__ = [
+    "LINE_STYLES",
+    "MARKERS",
+    "OKABE_ITO",
+    "STYLE",
+    "NothingToDraw",
+    "Number",
+    "Picture",
+    "colour",
+    "gpu_axis",
+    "interval",
+    "new_figure",
+    "plain_numbers",
+    "short",
+]
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Eight colours that people with common kinds of colour blindness can distinguish: M. Okabe and K. Ito, 2008."""
 MARKERS = "osD^vPX*"

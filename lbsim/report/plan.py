@@ -10,6 +10,8 @@ from lbsim.errors import InputError
 mpl.use("Agg")
 from matplotlib import pyplot
 
+__all__ = ["draw"]
+
 _HOUR = 3600.0
 
 

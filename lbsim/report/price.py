@@ -7,6 +7,8 @@ from typing import Self
 
 from lbsim.errors import InputError
 
+__all__ = ["Price"]
+
 _PRICE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(\S+)\s*")
 
 

@@ -10,6 +10,8 @@ from lbsim.report.writer import Report
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["RECORD_SYSTEMS", "RecordSystem", "record_report"]
+
 
 @dataclass(frozen=True)
 class RecordSystem:

@@ -13,6 +13,8 @@ from lbsim.report.price import Price
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.prediction import Prediction
 
+__all__ = ["ReportScenario", "ReportScenarios", "labelled"]
+
 _TRAITS = ("model", "cluster", "batch", "precision", "software", "all-reduce", "fusion", "optimizer")
 
 

@@ -11,6 +11,8 @@ from lbsim.errors import InputError
 from lbsim.report.picture import STYLE
 from lbsim.report.writer import save
 
+__all__ = ["write_one"]
+
 
 def write_one(draw: Callable[[], Figure], file: Path) -> None:
     """Write the figure that *draw* returns, in the style of a report, to *file*; InputError if that fails."""

@@ -20,6 +20,8 @@ from lbsim.report.page import ReportFigure, page
 from lbsim.report.picture import STYLE, NothingToDraw
 from lbsim.report.scenarios import ReportScenarios
 
+__all__ = ["FORMATS", "Report", "draw_all", "save", "write"]
+
 FORMATS = ("png", "svg", "pdf")
 _DPI = 110
 _COLOURS = 96

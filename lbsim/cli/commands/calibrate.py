@@ -15,6 +15,8 @@ from lbsim.cli.terminal import print_json, print_note, print_table
 from lbsim.errors import InputError
 from lbsim.scenario.request import ScenarioRequest
 
+__all__ = ["calibrate"]
+
 
 @request_options_without_file
 def calibrate(

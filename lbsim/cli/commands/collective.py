@@ -29,6 +29,8 @@ from lbsim.profiles.catalog import Folders
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["collective"]
+
 
 def collective(
     gpus: Annotated[int, typer.Option(help="Number of GPUs, over all nodes.")],

@@ -15,6 +15,8 @@ from lbsim.cli.options import Format, FormatOption, ProfilesOption, request_from
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.predict import predict
 
+__all__ = ["compare"]
+
 _HELP = "Scenario: TOML with a [scenario] table, or JSON printed by lbsim predict --format json."
 
 

@@ -8,6 +8,8 @@ from lbsim.cli.options import Format, FormatOption, scenario_options
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["explain"]
+
 
 @scenario_options
 def explain(scenario: Scenario, output: FormatOption = Format.TABLE) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from lbsim.evaluation.cross_validation.leave_out import Summary
 
+__all__ = ["print_left_out"]
+
 
 def print_left_out(text: str, cases: Path, output: RowFormat) -> None:
     """Print the errors of held-out observations, one row for each class.

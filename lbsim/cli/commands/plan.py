@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lbsim.accuracy.training_run import FaultModel
     from lbsim.scenario.scenario import Scenario
 
+__all__ = ["plan"]
+
 
 def plan(
     target: Annotated[str, typer.Option(metavar="PERCENT", help="Target top-1 accuracy, e.g. 75%.")],

@@ -15,6 +15,8 @@ from lbsim.errors import InputError
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.scenario import Scenario, override
 
+__all__ = ["report"]
+
 _GPUS = 1024
 
 

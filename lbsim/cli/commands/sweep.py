@@ -17,6 +17,8 @@ from lbsim.workload.workload_file import SUFFIXES
 if TYPE_CHECKING:
     from lbsim.analysis.sweep import Sweep, SweepRow
 
+__all__ = ["sweep"]
+
 _INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended, as in a shell."""
 

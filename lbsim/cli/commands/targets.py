@@ -14,6 +14,8 @@ from lbsim.version import __version__
 if TYPE_CHECKING:
     from lbsim.evaluation.targets import Line
 
+__all__ = ["print_targets"]
+
 
 def print_targets(cases: Path, output: RowFormat) -> None:
     """Print each target with the accuracy reached on *cases* and, in a source checkout, on its traces."""

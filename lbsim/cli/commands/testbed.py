@@ -10,6 +10,8 @@ import typer
 from lbsim.errors import InputError
 from lbsim.units import DATA_RATE
 
+__all__ = ["SETTINGS", "run_testbed"]
+
 SETTINGS = {"allow_interspersed_args": False}
 """Settings of the typer command: options after COMMAND belong to COMMAND."""
 

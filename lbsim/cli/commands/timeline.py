@@ -17,6 +17,8 @@ from lbsim.scenario.request import ScenarioRequest
 if TYPE_CHECKING:
     from lbsim.simulation.timeline import Timeline
 
+__all__ = ["timeline"]
+
 
 @request_options
 def timeline(

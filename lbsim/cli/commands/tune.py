@@ -12,6 +12,8 @@ from lbsim.cli.options import Format, FormatOption, scenario_options
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["tune"]
+
 
 @scenario_options
 def tune(

@@ -16,6 +16,8 @@ from lbsim.cli.terminal import print_csv, print_json, print_note, print_table
 from lbsim.errors import InputError
 from lbsim.profiles import catalog
 
+__all__ = ["validate"]
+
 _PICTURES = (".png", ".svg")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from lbsim.harness.tracing.trace_model import Traced
 
+__all__ = ["app", "trace", "workload"]
+
 _IMAGENET = 1_281_167
 """Training images of ILSVRC 2012."""
 

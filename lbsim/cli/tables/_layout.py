@@ -8,6 +8,8 @@ from rich.text import Text
 
 from lbsim.units import Dimension
 
+__all__ = ["amount", "counted", "heading", "pairs", "percent", "shares", "significant"]
+
 
 def heading(text: str) -> Text:
     """Return *text* in bold, after an empty line."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lbsim.analysis.explain import Explanation
     from lbsim.analysis.tune import Tuning
 
+__all__ = ["explanation_table", "tuning_table"]
+
 
 def explanation_table(explanation: "Explanation") -> RenderableType:
     """Return the time of a step by cause, and the gain of each possible change, largest first."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
     from lbsim.calibration.calibration import Calibration
 
+__all__ = ["calibration_table"]
+
 
 def calibration_table(calibration: "Calibration") -> RenderableType:
     """Return the fitted values, the values that the data do not determine, and the remaining error."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
     from lbsim.cli.compare import Comparison, Difference
 
+__all__ = ["comparison_table"]
+
 _INPUTS = frozenset(Scenario.model_fields)
 """First parts of the paths of inputs."""
 

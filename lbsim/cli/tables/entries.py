@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
     from lbsim.cli.profile_listing import Entry
 
+__all__ = ["entries_table"]
+
 
 def entries_table(entries: "Iterable[Entry]") -> RenderableType:
     """Return names and descriptions, grouped by kind."""

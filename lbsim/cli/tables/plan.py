@@ -15,6 +15,8 @@ from lbsim.accuracy.training_run import node_mtbf
 from lbsim.units import TIME
 from lbsim.version import __version__
 
+__all__ = ["choices_table"]
+
 _COLUMNS = ("GPUs", "batch", "epochs", "top-1 %", "time", "GPU-h", "cost", "goodput", "")
 _RUNS_NAMED = 2
 _MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, True): "* <-"}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
     from lbsim.simulation.per_rank import RankRuns
 
+__all__ = ["prediction_table", "ranks_table"]
+
 
 def prediction_table(prediction: Prediction) -> RenderableType:
     """Return the assumptions of *prediction*, its values with intervals, the breakdown of a step, and the memory."""

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from lbsim.evaluation.targets import Line, reason
 
+__all__ = ["targets_table"]
+
 _Columns = tuple[tuple[str, int], ...]
 _ERRORS: _Columns = (
     ("absolute relative errors", 28),

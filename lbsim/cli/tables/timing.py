@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
     from lbsim.communication.collective_time import Timing
 
+__all__ = ["nccl_tests_table", "timing_table"]
+
 _FP32 = 4
 """Bytes of a float, the default type of nccl-tests."""
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
     from lbsim.evaluation.validate import Accuracy, Result, Validation
 
+__all__ = ["validation_table"]
+
 
 def validation_table(validation: "Validation") -> RenderableType:
     """Return every case by class, with the mean error of each class and, at the end, of all cases."""

@@ -13,6 +13,8 @@ from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.scenario.scenario import override
 from lbsim.units import DATA, TIME
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "All-reduce algorithms compared"
 ORDER = 5
 _SIZES = tuple(2.0**power for power in range(10, 31, 2))

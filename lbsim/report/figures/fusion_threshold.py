@@ -7,6 +7,8 @@ from lbsim.report.picture import MARKERS, NothingToDraw, Number, Picture, colour
 from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.scenario.scenario import override
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Exposed communication over the fusion threshold"
 ORDER = 6
 _MIB = 2.0**20

@@ -14,6 +14,8 @@ from lbsim.report.scenarios import ReportScenarios
 from lbsim.report.single_figure import write_one
 from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME
 
+__all__ = ["ORDER", "TITLE", "draw", "picture", "write_parity"]
+
 TITLE = "Predicted against published"
 ORDER = 7
 _Panel = tuple[str, Callable[[Result], bool], str, float]

@@ -9,6 +9,8 @@ from lbsim.report.picture import MARKERS, Number, Picture, colour, gpu_axis, int
 from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.units import SAMPLE_RATE
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Throughput and scaling efficiency"
 ORDER = 1
 _NODE = "efficiency against one node"

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from lbsim.report.picture import OKABE_ITO, Number, Picture, new_figure
 from lbsim.report.scenarios import ReportScenario, ReportScenarios
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Step time"
 ORDER = 2
 _COLOURS = dict(

@@ -6,6 +6,8 @@ from lbsim.evaluation.validate import Result
 from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, new_figure, plain_numbers, short
 from lbsim.report.scenarios import ReportScenarios
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Time to train by system"
 ORDER = 4
 _TABLES = {"AlexNet": "alexnet", "ResNet-50": "resnet50"}

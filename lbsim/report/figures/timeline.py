@@ -8,6 +8,8 @@ from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.simulation.chrome_trace import lanes
 from lbsim.simulation.timeline import Span
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Timeline of one step"
 ORDER = 3
 _STREAMS = {"compute": "compute", "communication": "fusion buffers", "library": "library", "links": "links"}

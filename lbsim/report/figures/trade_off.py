@@ -5,6 +5,8 @@ from typing import Any
 from lbsim.report.picture import MARKERS, Number, Picture, colour, gpu_axis, new_figure, plain_numbers, short
 from lbsim.report.scenarios import ReportScenario, ReportScenarios
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Time against cost"
 ORDER = 8
 _HOUR = 3600.0
