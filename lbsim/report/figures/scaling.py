@@ -1,4 +1,4 @@
-"""Throughput and scaling efficiency against GPUs, with the interval and what was published."""
+"""Figure: throughput and scaling efficiency over GPUs, with intervals and published values."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ _NODE = "efficiency against one node"
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw a line a scenario, dotted where every GPU would be as quick as one alone."""
+    """Draw one line per scenario, and a dotted line for perfect scaling."""
     figure, (left, right) = new_figure(9.0, 4.6 + 0.15 * len(scenarios.entries), columns=2)
     numbers: list[Number] = []
     for number, entry in enumerate(scenarios.entries):
@@ -31,16 +31,16 @@ def draw(scenarios: ReportScenarios) -> Picture:
     left.set(yscale="log", ylabel="throughput, samples/s", title="Throughput")
     plain_numbers(left)
     right.set(ylim=(0, 105), ylabel="scaling efficiency, %", title="Scaling efficiency")
-    told = {
+    handles = {
         label: handle for axes in (left, right) for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(told.values(), told, loc="outside lower center", ncols=2)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
     return Picture(figure, tuple(numbers), "GPUs", " ".join(_description(scenarios, numbers)), _NOTE)
 
 
 _NOTE = (
-    "Lines: predicted, with the 90 % interval as a band. Dotted: as quick as one GPU alone, times the GPUs. "
-    "Open points: published; a throughput that was printed as a time of training is samples over time."
+    "Lines: predicted, with the 90 % interval as a band. Dotted: perfect scaling. "
+    "Open points: published; throughputs published as a time to train are samples over time."
 )
 
 
@@ -69,7 +69,7 @@ def _published(scenarios: ReportScenarios, entry: ReportScenario) -> Iterator[Nu
 
 
 def _rate(result: Result) -> float | None:
-    """Return the published samples a second, if the number means any."""
+    """Return the published samples per second, or None if the value does not give them."""
     plan, workload = result.scenario.plan, result.scenario.workload
     if result.relative:
         return None
@@ -83,7 +83,7 @@ def _rate(result: Result) -> float | None:
 
 
 def _share(result: Result) -> float | None:
-    """Return the published efficiency; a step's length over that on one node is its inverse."""
+    """Return the published efficiency; the ratio of step time to that on one node is its inverse."""
     if result.quantity.startswith("scaling_efficiency") and not result.relative:
         return result.observed
     base = result.base
@@ -99,8 +99,8 @@ def _draw(left: Axes, right: Axes, predicted: list[Number], published: list[Numb
         if not own:
             continue
         gpus = [float(one.x) for one in own]
-        told = label + (" against one node" if ending == _NODE else "")
-        axes.plot(gpus, [one.y for one in own], line, color=colour(number), marker=MARKERS[number], ms=3, label=told)
+        name = label + (" against one node" if ending == _NODE else "")
+        axes.plot(gpus, [one.y for one in own], line, color=colour(number), marker=MARKERS[number], ms=3, label=name)
         axes.fill_between(
             gpus, [one.low or 0 for one in own], [one.high or 0 for one in own], color=colour(number), alpha=0.13, lw=0
         )
@@ -113,7 +113,7 @@ def _draw(left: Axes, right: Axes, predicted: list[Number], published: list[Numb
             mfc="none",
             mec=colour(number),
             mew=1.8,
-            label=f"published, {told}" if shown else None,
+            label=f"published, {name}" if shown else None,
         )
     first = next(one for one in predicted if one.series.endswith(": throughput"))
     most = max(float(one.x) for one in predicted)

@@ -1,4 +1,4 @@
-"""Time to train by system, predicted beside published: tables 4 and 5 of Jia et al., and later ones of their models."""
+"""Figure: predicted and published time to train by system: tables 4 and 5 of Jia et al., and later systems."""
 
 from matplotlib.axes import Axes
 
@@ -11,18 +11,18 @@ __all__ = ["ORDER", "TITLE", "draw"]
 TITLE = "Time to train by system"
 ORDER = 4
 _TABLES = {"AlexNet": "alexnet", "ResNet-50": "resnet50"}
-_WHOLE = 10
-"""Epochs from which a row is of a whole training."""
+_COMPLETE = 10
+"""Fewest epochs of a complete training run."""
 _MINUTE = 60.0
 
 
 def draw(scenarios: ReportScenarios) -> Picture:
-    """Draw a line a system, from what was published to what is predicted."""
+    """Draw one row per system, with the published and the predicted time."""
     rows = [one for one in scenarios.published.results if one.quantity == "time_to_train" and not one.relative]
     tables = {name: _rows(rows, model) for name, model in _TABLES.items()}
     tables = {name: found for name, found in tables.items() if found}
     if not tables:
-        raise NothingToDraw("no published time of training")
+        raise NothingToDraw("no published time to train")
     heights = [len(found) for found in tables.values()]
     figure, panels = new_figure(
         9.0, 0.27 * sum(heights) + 1.6, len(tables), sharex=True, gridspec_kw={"height_ratios": heights}
@@ -37,11 +37,11 @@ def draw(scenarios: ReportScenarios) -> Picture:
     return Picture(figure, tuple(numbers), "system", " ".join(map(_description, every)), _NOTE)
 
 
-_NOTE = "Anchored: with one throughput that the same source measured at a smaller scale. Bars: the 90 % interval."
+_NOTE = "Anchored: with one throughput that the same source measured on fewer GPUs. Bars: 90 % intervals."
 
 
 def _rows(rows: list[Result], model: str) -> list[Result]:
-    found = [one for one in rows if one.scenario.model.startswith(model) and one.scenario.plan.epochs >= _WHOLE]
+    found = [one for one in rows if one.scenario.model.startswith(model) and one.scenario.plan.epochs >= _COMPLETE]
     return sorted(found, key=lambda one: (-one.observed, one.system, one.scenario.plan.gpus, one.anchored))
 
 
