@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from lbsim.cli.app import app, main
 from lbsim.errors import InputError
 from lbsim.measurements.trace import read_trace
-from lbsim.testbed import network as module
-from lbsim.testbed.network import FRAME, PAYLOAD, burst, clean, put_up
+from lbsim.testbed import processes
+from lbsim.testbed.network import FRAME, PAYLOAD, burst, create_testbed, remove_stale_testbeds
 from lbsim.units import DATA_RATE
 
 LBSIM = [sys.executable, "-m", "lbsim.cli", "testbed"]
@@ -90,7 +90,7 @@ def sleeping(marker):
     finally:
         launcher.kill()
         launcher.communicate()
-        clean()
+        remove_stale_testbeds()
 
 
 def running(marker):
@@ -111,7 +111,7 @@ def transfer(sender, monkeypatch):
     monkeypatch.setenv("SIZE", str(MESSAGE))
     monkeypatch.setenv("SENDER", str(sender))
     said = []
-    with put_up(2, RATE) as bed:
+    with create_testbed(2, RATE) as bed:
         assert bed.run([sys.executable, "-c", RECEIVE], lambda *line: said.append(line)) == 0
     [(where, seconds)] = said
     assert where == f"host {1 - sender}"
@@ -155,8 +155,8 @@ def test_a_command_that_fails_on_one_host_ends_the_others_and_passes_its_code_on
 
 @real
 def test_one_that_ignores_being_asked_to_end_is_killed(monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
-    with put_up(2, RATE) as bed:
+    monkeypatch.setattr(processes, "GRACE_PERIOD", 0.2)
+    with create_testbed(2, RATE) as bed:
         stubborn = "test $RANK = 1 && sleep 0.5 && exit 3; trap '' TERM; while true; do sleep 0.1; done"
         assert bed.run(["sh", "-c", stubborn], lambda *_: None) == 3
         assert not subprocess.run(["ip", "netns", "pids", bed.namespace(0)], capture_output=True, check=True).stdout
@@ -165,7 +165,7 @@ def test_one_that_ignores_being_asked_to_end_is_killed(monkeypatch):
 @real
 def test_an_exception_takes_the_testbed_down():
     before = namespaces()
-    with pytest.raises(ZeroDivisionError), put_up(2, RATE):
+    with pytest.raises(ZeroDivisionError), create_testbed(2, RATE):
         assert 1 / (len(of(os.getpid()) - before) - 3)
     assert not of(os.getpid()) - before
 
@@ -198,8 +198,8 @@ def test_what_a_killed_one_leaves_is_cleaned_and_what_runs_is_left_alone():
 
 @real
 def test_two_testbeds_of_one_process_do_not_meet(monkeypatch):
-    monkeypatch.setattr(module, "_POLL", 0.01)
-    with put_up(2, RATE) as one, put_up(3, RATE) as other:
+    monkeypatch.setattr(processes, "POLL_INTERVAL", 0.01)
+    with create_testbed(2, RATE) as one, create_testbed(3, RATE) as other:
         assert one.name != other.name
         codes = []
         threads = [
@@ -261,7 +261,7 @@ sys.exit(main(sys.argv[1:]))"""
     assert (done.returncode, done.stdout) == (2, "")
     first, told = done.stderr.splitlines()
     assert "a testbed has 2 to 250 hosts" in first
-    assert "only root may; run it as root" in told
+    assert "which needs root; run it as root" in told
 
 
 def test_without_iproute2_it_says_what_it_needs(monkeypatch, capsys):

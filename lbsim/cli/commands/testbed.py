@@ -38,9 +38,9 @@ def run_testbed(
     For example:  lbsim testbed --hosts 4 --rate "100 Mb/s" -- python -m lbsim.harness bench all-reduce
     """
     if only_clean:
-        from lbsim.testbed.network import clean
+        from lbsim.testbed.network import remove_stale_testbeds
 
-        typer.echo(f"removed {clean()} namespaces of testbeds that no longer run")
+        typer.echo(f"removed {remove_stale_testbeds()} namespaces of testbeds that no longer run")
         return
     if not command:
         raise InputError("no command to run on the hosts; write e.g. lbsim testbed --hosts 4 -- COMMAND")
@@ -48,10 +48,10 @@ def run_testbed(
 
 
 def _run(command: list[str], hosts: int, rate: float, processes_per_host: int) -> int:
-    from lbsim.testbed.network import put_up
+    from lbsim.testbed.network import create_testbed
 
     try:
-        with put_up(hosts, rate) as bed:
+        with create_testbed(hosts, rate) as bed:
             return bed.run(command, lambda where, line: typer.echo(f"{where}: {line}"), processes_per_host)
     except KeyboardInterrupt:
         return 130
