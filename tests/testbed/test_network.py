@@ -38,10 +38,12 @@ else:
         except ConnectionRefusedError:
             time.sleep(0.01)
 if rank == int(os.environ["SENDER"]):
+    peer.recv(1)
     peer.sendall(bytes(size))
     peer.recv(1)
 else:
     got, start = 0, time.perf_counter()
+    peer.sendall(b"!")
     while got < size:
         got += len(peer.recv(1 << 20))
     print(time.perf_counter() - start)
