@@ -97,7 +97,7 @@ def _raise_exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  
 
 @contextmanager
 def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
-    """Install *handlers*, then restore the previous ones; nothing in other threads than the main one, as Python has it."""
+    """Install *handlers*, then restore those before; does nothing outside the main thread, as Python requires."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
