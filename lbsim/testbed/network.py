@@ -1,7 +1,7 @@
 """Hosts on one machine: Linux network namespaces, connected by links of a chosen rate.
 
 Each host is a namespace with one interface, ``eth0``, which is one end of a veth pair; the other end is a port of a
-bridge. The bridge has its own namespace, so nothing appears in the machine's network configuration, and deleting the
+bridge. The bridge has a separate namespace, so nothing appears in the machine's network configuration, and deleting the
 namespaces deletes everything. Programs on the hosts communicate over real TCP.
 
 A token bucket (``tc-tbf(8)``) on each end of each pair limits the rate at which a host sends and the rate at which it

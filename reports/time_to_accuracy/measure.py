@@ -18,7 +18,7 @@ from time import process_time
 
 import torch
 
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.training.options import TrainOptions
 from lbsim.harness.training.train import train
 
@@ -71,7 +71,7 @@ def trained(batch: int, rate: float, seed: int, epochs: float) -> tuple[float, l
             checkpoint_every=10**6,
         )
         start = process_time()
-        train(options, Ranks(0, 1, torch.device("cpu")), tell=lambda _: None)
+        train(options, ProcessGroup(0, 1, torch.device("cpu")), report=lambda _: None)
         seconds = process_time() - start
         with (options.output / "epochs.csv").open() as file:
             return seconds, [float(row["validation_accuracy"]) for row in csv.DictReader(file)]

@@ -28,7 +28,7 @@ from lbsim.accuracy.convergence_fit import fit_work
 from lbsim.accuracy.noise_scale_law import law_of_runs
 from lbsim.accuracy.run_log import MeasuredRun, read_run
 from lbsim.errors import InputError
-from lbsim.harness.communication.process_group import Ranks, from_first, joined
+from lbsim.harness.communication.process_group import ProcessGroup, broadcast, process_group
 from lbsim.harness.training import data
 from lbsim.harness.training.options import TrainOptions
 from lbsim.harness.training.train import train
@@ -71,11 +71,19 @@ TASKS = (
     Task("mlp", "mnist5k", 91.0, (32, 64, 125, 250, 500, 1000, 2000), 30.0, {}),
 )
 SMALL = 2
-ALONE = Ranks(0, 1, torch.device("cpu"))
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
 def trained(
-    folder: Path, task: Task, batch: int, rate: float, seed: int, *, every: int, epochs: float, place: Ranks = ALONE
+    folder: Path,
+    task: Task,
+    batch: int,
+    rate: float,
+    seed: int,
+    *,
+    every: int,
+    epochs: float,
+    place: ProcessGroup = ALONE,
 ) -> float:
     """Train until the target; return this rank's CPU seconds."""
     options = TrainOptions(
@@ -142,7 +150,10 @@ def runs(task: Task) -> Iterable[tuple[object, ...]]:
 def cost() -> None:
     """Write what an epoch costs: six less two, over four; one after another, so that all meet the same load."""
     endless = Task("cnn", "digits", 101.0, (), 0.0, {})
-    with joined(60, "cpu") as place, (HERE / "noise_scale_cost.csv").open("a" if place.size > 1 else "w") as stream:
+    with (
+        process_group(60, "cpu") as place,
+        (HERE / "noise_scale_cost.csv").open("a" if place.size > 1 else "w") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         if place.size == 1:
             writer.writerow(("ranks", "round", "batch", "every", "cpu_seconds"))
@@ -150,7 +161,7 @@ def cost() -> None:
             for batch, every in COSTED:
                 spent = []
                 for epochs in (6.0, 2.0):
-                    folder = Path(from_first(tempfile.mkdtemp()))
+                    folder = Path(broadcast(tempfile.mkdtemp()))
                     each = batch // place.size
                     spent.append(trained(folder, endless, each, 0.08, 0, every=every, epochs=epochs, place=place))
                     if place.first:

@@ -15,7 +15,7 @@ from lbsim.workload import workload_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lbsim.harness.tracing.trace_model import Traced
+    from lbsim.harness.tracing.trace_model import TracedModel
 
 __all__ = ["app", "trace", "workload"]
 
@@ -78,7 +78,7 @@ def trace(
         typer.echo(f"lbsim: omitted, because forward does not use them: {', '.join(traced.unused)}", err=True)
 
 
-def _tracer() -> "Callable[..., Traced]":
+def _tracer() -> "Callable[..., TracedModel]":
     try:
         from lbsim.harness.tracing.trace_model import trace as traced
     except ModuleNotFoundError as error:
@@ -95,7 +95,7 @@ def _bytes(text: str) -> float:
         raise InputError(f"--input-size: {error}") from None
 
 
-def _write(traced: "Traced", out: Path | None) -> None:
+def _write(traced: "TracedModel", out: Path | None) -> None:
     text = workload_file.workload_to_json(traced.workload)
     if out is None:
         typer.echo(text, nl=False)
