@@ -190,7 +190,7 @@ class ResNet(nn.Module):
         activation = self.pool1(torch.relu_(self.bn1(self.conv1(images))))
         for stage in (1, 2, 3, 4):
             activation = self.get_submodule(f"layer{stage}")(activation)
-        return self.fc(self.pool(activation).flatten(1))  # type: ignore[no-any-return]
+        return self.fc(self.pool(activation).flatten(1))  # type: ignore[no-any-return]  # torch
 
 
 def small_cnn(shape: tuple[int, ...], classes: int) -> nn.Module:

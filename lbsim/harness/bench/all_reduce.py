@@ -74,7 +74,7 @@ def rows(trace: Trace) -> Iterator[str]:
             yield from (f"# all_reduce {heading}, {trace.gpus} ranks", f"#{HEADER[1:]}", f"#{UNITS[1:]}")
         precision, message = settings["precision"], settings["message"]
         count = int(message) // DTYPES[precision].itemsize  # type: ignore[arg-type, index]  # written by measure
-        yield row(float(message), count, str(precision), observation.median, trace.gpus)  # type: ignore[arg-type]
+        yield row(float(message), count, str(precision), observation.median, trace.gpus)  # type: ignore[arg-type]  # written by measure
 
 
 def row(message: float, count: int, precision: str, seconds: float, gpus: int) -> str:

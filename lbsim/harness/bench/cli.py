@@ -61,10 +61,10 @@ def step(
     optimizer: Annotated[
         str, typer.Option(help="Update rule: torch-sgd, or one of train: sgd, lars, rmsprop-to-sgd.")
     ] = "torch-sgd",
-    beside_plain: Annotated[bool, typer.Option(help="Compare the step of train with a plain PyTorch loop.")] = False,  # noqa: FBT002
+    beside_plain: Annotated[bool, typer.Option(help="Compare the step of train with a plain PyTorch loop.")] = False,  # noqa: FBT002  # typer
     repeats: Annotated[int, typer.Option(min=1, help="Measured steps.")] = 10,
     warm_up: _WarmUp = 3,
-    cpu: _Cpu = False,  # noqa: FBT002
+    cpu: _Cpu = False,  # noqa: FBT002  # typer
     out: _Out = None,
 ) -> None:
     """Measure forward and backward by layer, the update and copies, over batch sizes and precisions."""
@@ -93,7 +93,7 @@ def all_reduce(
     group_size: _GroupSize = None,
     repeats: Annotated[int, typer.Option(min=1, help="Measured all-reduces.")] = 20,
     timeout: _Timeout = "60 s",
-    cpu: _Cpu = False,  # noqa: FBT002
+    cpu: _Cpu = False,  # noqa: FBT002  # typer
     out: _Out = None,
 ) -> None:
     """Measure all-reduces over sizes, algorithms and precisions, in nccl-tests' columns; start it with torchrun."""
@@ -140,11 +140,11 @@ def scaling(
         str | None, typer.Option(metavar="RATE", help="Bandwidth of a link; by default the all-reduce is measured.")
     ] = None,
     communication_precision: Annotated[str, typer.Option(help="Precision of messages: fp32, fp16 or bf16.")] = "fp32",
-    overlap: Annotated[bool, typer.Option(help="Send during the backward pass.")] = True,  # noqa: FBT002
+    overlap: Annotated[bool, typer.Option(help="Send during the backward pass.")] = True,  # noqa: FBT002  # typer
     steps: Annotated[int, typer.Option(min=1, help="Measured steps.")] = 20,
     warm_up: _WarmUp = 3,
     timeout: _Timeout = "300 s",
-    cpu: _Cpu = False,  # noqa: FBT002
+    cpu: _Cpu = False,  # noqa: FBT002  # typer
     out: _Out = None,
 ) -> None:
     """Measure steps over ranks, with the timeline of each rank; start it with torchrun."""

@@ -110,7 +110,7 @@ def _steps(
 def _channels_last(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
     if len(shape) != 3:
         return model.to(device)
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch
 
 
 def _samples_channels_last(samples: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Replay(nn.Module):
         _wait_until(time.perf_counter() + self._steps[self._step].forward)
         carried = torch.zeros((), requires_grad=True)
         for index, weight in enumerate(self._weights):
-            carried = cast("Tensor", _Layer.apply(carried, weight, self, index))  # type: ignore[no-untyped-call]
+            carried = cast("Tensor", _Layer.apply(carried, weight, self, index))  # type: ignore[no-untyped-call]  # torch
         self._start = time.perf_counter()
         return carried
 

@@ -79,7 +79,7 @@ class Backend:
     note = ""
     multiple = 1
 
-    def carrier(self, message: float) -> str:  # noqa: ARG002
+    def carrier(self, message: float) -> str:  # noqa: ARG002  # the signature of a protocol
         """Return the name, which does not depend on the size."""
         return "backend"
 
@@ -99,7 +99,7 @@ class Hierarchical:
         self._leaders, _ = _group_of_this_rank([list(range(0, world_size(), group_size))], timeout)
         self._group_size = group_size
 
-    def carrier(self, message: float) -> str:  # noqa: ARG002
+    def carrier(self, message: float) -> str:  # noqa: ARG002  # the signature of a protocol
         """Return the name, which does not depend on the size."""
         return "hierarchical"
 
@@ -129,7 +129,7 @@ class TwoLevel:
             else ""
         )
 
-    def carrier(self, message: float) -> str:  # noqa: ARG002
+    def carrier(self, message: float) -> str:  # noqa: ARG002  # the signature of a protocol
         """Return the name, which does not depend on the size."""
         return "two-level"
 

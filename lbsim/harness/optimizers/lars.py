@@ -27,7 +27,7 @@ def local_rate(weight_norm: Tensor, gradient_norm: Tensor, trust: float, decay: 
     return torch.where(both, rate, 1.0)
 
 
-def lars(  # noqa: PLR0917
+def lars(  # noqa: PLR0917  # the symbols of the formula
     weight: Tensor, gradient: Tensor, velocity: Tensor, rate: float, trust: float, momentum: float, decay: float
 ) -> tuple[Tensor, Tensor]:
     r"""Return weight and velocity of a layer after a step; a *trust* of zero is for biases, whose rate is not scaled.

@@ -11,7 +11,7 @@ from lbsim.harness.optimizers.multi_tensor import MultiTensorOptimizer, Paramete
 __all__ = ["MomentumSGD", "momentum_sgd"]
 
 
-def momentum_sgd(  # noqa: PLR0917
+def momentum_sgd(  # noqa: PLR0917  # the symbols of the formula
     weight: Tensor, gradient: Tensor, velocity: Tensor, rate: float, momentum: float, decay: float
 ) -> tuple[Tensor, Tensor]:
     r"""Return weight and velocity after a step.

@@ -35,7 +35,7 @@ def rmsprop_share(share_of_sgd: float, rate: float, rmsprop_rate: float = RMSPRO
     return (1 - share_of_sgd) * rmsprop_rate / rate
 
 
-def rmsprop_to_sgd(  # noqa: PLR0917
+def rmsprop_to_sgd(  # noqa: PLR0917  # the symbols of the formula
     weight: Tensor,
     gradient: Tensor,
     moment: Tensor,

@@ -111,7 +111,7 @@ class DispatchRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # t
     def __init__(
         self, parameters: Mapping[str, torch.nn.Parameter], rules: Mapping[str, CostRule], other: CostRule
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch
         self.layers: list[Layer] = []
         self.modules: list[tuple[str, bool]] = []
         """Names of the running modules, outermost first, and whether each is a leaf."""

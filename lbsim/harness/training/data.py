@@ -101,7 +101,7 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002  # the signature of a protocol
         """Return the samples and labels at *indices*."""
         return self.samples[indices], self.labels[indices]
 
@@ -117,7 +117,7 @@ class Synthetic:
     def __len__(self) -> int:
         return self.count
 
-    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002  # the signature of a protocol
         """Return the samples and labels at *indices*."""
         chosen = indices % len(self.few)
         return self.few[chosen], chosen % self.classes

@@ -55,7 +55,7 @@ class ActivationRecorder:
         self.wanted = False
         modules[layer].register_forward_hook(self._keep)
 
-    def _keep(self, module: nn.Module, inputs: object, output: object) -> None:  # noqa: ARG002
+    def _keep(self, module: nn.Module, inputs: object, output: object) -> None:  # noqa: ARG002  # the signature of a protocol
         if self.wanted and isinstance(output, Tensor):
             self._output = output.detach().clone()  # an in-place ReLU after it would change it
 
