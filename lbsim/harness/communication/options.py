@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from lbsim.errors import from_validation_error, unknown_name
 from lbsim.harness.communication import collectives
 from lbsim.profiles.profile import Table
-from lbsim.scenario.plan import Plan
+from lbsim.scenario.plan import FusionPolicy, Plan
 from lbsim.units import Bytes, BytesPerSecond, Seconds
 
 __all__ = ["DTYPES", "CommunicationOptions", "CommunicationPrecision"]
