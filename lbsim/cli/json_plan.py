@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from lbsim.accuracy.benchmark import BenchmarkRecipe
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.recipe import Recipe
@@ -22,6 +23,7 @@ def choices_json(choices: TimeToAccuracy) -> dict[str, Any]:
         "chosen_gpus": choices.chosen.gpus,
         "command": harness_command(choices.chosen),
         "most_useful_gpus": choices.gpus_of_highest_goodput,
+        "benchmark": benchmark_json(choices.chosen.recipe),
         "from_runs": measured_recipe_json(choices.chosen.recipe),
         "choices": [_choice_json(choice) for choice in choices.options],
         "failures": _failures_json(choices.chosen.prediction.scenario.cluster),
@@ -37,6 +39,14 @@ def _failures_json(cluster: Cluster) -> dict[str, Any]:
         "restart": cluster.restart,
         "checkpoint_bandwidth": cluster.checkpoint_bandwidth,
     }
+
+
+def benchmark_json(recipe: Recipe) -> dict[str, Any] | None:
+    """Return the benchmark whose published work to a target the plan uses; None for another recipe."""
+    if not isinstance(recipe, BenchmarkRecipe):
+        return None
+    benchmark = recipe.benchmark
+    return {"name": benchmark.name, "metric": benchmark.metric, "target": benchmark.target}
 
 
 def measured_recipe_json(recipe: Recipe) -> dict[str, Any] | None:

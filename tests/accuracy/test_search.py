@@ -215,7 +215,7 @@ def test_a_figure_is_drawn(tmp_path):
         (["--target", "75%", "--set", "cluster.node_mtbf=0 d"], "more than zero"),
         (["--target", "75%", "--batch", "32768", "--gpus", "8"], "write batch_per_gpu"),
         (["--target", "75%", "--batch", "1000", "--gpus", "16"], "the nearest is"),
-        (["--target", "75%", "--batch", "16", "--gpus", "8"], "they cover 64 to 65,536"),
+        (["--target", "75%", "--batch", "1000000", "--gpus", "1000"], "they cover 64 to 65,536"),
         (["--target", "75%", "--price", "2.5 /h", "--budget", "0.01"], "the cheapest in time costs"),
         (["--target", "75%", "--budget", "10"], "--price '2.5 /h'"),
         (["--target", "75%", "--deadline", "1 ms"], "the fastest is"),

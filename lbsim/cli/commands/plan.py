@@ -25,7 +25,11 @@ from lbsim.cli.terminal import print_json, print_table
 from lbsim.errors import InputError
 from lbsim.units import PRICE, TIME, Dimension
 
+_DEFAULT_MODEL = "resnet50"
+"""Model of a scenario that names none."""
+
 if TYPE_CHECKING:
+    from lbsim.accuracy.benchmark import Benchmark
     from lbsim.accuracy.training_option import TimeToAccuracy, TimeToAccuracyRequest
     from lbsim.accuracy.training_run import FaultModel
     from lbsim.scenario.scenario import Scenario
@@ -84,13 +88,20 @@ def plan(
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
     Own model:    lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
-    from lbsim.accuracy.search import time_to_accuracy
+    from lbsim.accuracy.benchmark import benchmark_recipe
+    from lbsim.accuracy.search import time_to_accuracy, time_to_accuracy_by_laws
     from lbsim.accuracy.training_option import TimeToAccuracyRequest, recipes_for
     from lbsim.accuracy.training_run import FaultModel
     from lbsim.profiles.catalog import Folders
 
+    benchmark = None if noise_scale else _benchmark(model, recipe, profile_dirs)
+    if benchmark is not None and model in {None, benchmark.model}:
+        if benchmark.workload is None:
+            _print_work(benchmark, target, batch, output)
+            return
+        model = benchmark.workload
     request = TimeToAccuracyRequest(
-        target=_percent("--target", target, "75%"),
+        target=_percent("--target", target, "75%") if benchmark is None else benchmark.check_target(target),
         confidence=None if confidence is None else _percent("--confidence", confidence, "90%") / 100,
         deadline=_parsed(TIME, "--deadline", deadline),
         budget=budget,
@@ -102,6 +113,9 @@ def plan(
     faults = FaultModel(seed=seed)
     if noise_scale:
         choices = _from_runs(scenario, _counts(gpus), request, noise_scale, recipe, faults)
+    elif benchmark is not None:
+        law = benchmark_recipe(benchmark, scenario.model, scenario.workload.samples)
+        choices = time_to_accuracy_by_laws(scenario, _counts(gpus), request, {benchmark.name: law}, faults)
     else:
         recipes = recipes_for(scenario.model, recipe, Folders(profile_folders(profile_dirs)))
         choices = time_to_accuracy(scenario, _counts(gpus), request, recipes, faults)
@@ -117,6 +131,28 @@ def plan(
         from lbsim.cli.tables.plan import choices_table
 
         print_table(choices_table(choices))
+
+
+def _benchmark(model: str | None, recipe: str | None, profile_dirs: list[Path] | None) -> "Benchmark | None":
+    """Return the benchmark that *recipe* names, or without a recipe that of a *model* with no other recipe."""
+    from lbsim.accuracy.benchmark import find
+    from lbsim.accuracy.training_option import has_recipe
+    from lbsim.profiles.catalog import Folders
+
+    name = model or _DEFAULT_MODEL
+    folders = Folders(profile_folders(profile_dirs))
+    return None if has_recipe(name, recipe, folders) else find(name, recipe)
+
+
+def _print_work(benchmark: "Benchmark", target: str, batch: int | None, output: Format) -> None:
+    """Print the work to *target* by batch of a benchmark whose model has no workload."""
+    from lbsim.cli.benchmark_work import work_json, work_table
+
+    benchmark.check_target(target)
+    if output is Format.JSON:
+        print_json(work_json(benchmark, batch))
+    else:
+        print_table(work_table(benchmark, batch))
 
 
 def _from_runs(

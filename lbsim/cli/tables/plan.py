@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lbsim.accuracy.benchmark import BenchmarkRecipe
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.training_option import TimeToAccuracy, TrainingOption
@@ -17,7 +18,8 @@ from lbsim.version import __version__
 
 __all__ = ["choices_table"]
 
-_COLUMNS = ("GPUs", "batch", "epochs", "top-1 %", "time", "GPU-h", "cost", "goodput", "")
+_TOP1 = "top-1 %"
+_COLUMNS = ("GPUs", "batch", "epochs", _TOP1, "time", "GPU-h", "cost", "goodput", "")
 _RUNS_NAMED = 2
 _MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, True): "* <-"}
 
@@ -25,20 +27,25 @@ _MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, Tr
 def choices_table(choices: TimeToAccuracy) -> RenderableType:
     """Return one row for each number of GPUs, notes on the chosen one, and the command that trains it."""
     scenario = choices.chosen.prediction.scenario
-    title = (
-        f"{Path(scenario.model).name} to {choices.request.target:g} % on {scenario.cluster.name} (lbsim {__version__})"
-    )
+    recipe = choices.chosen.recipe
+    target = recipe.benchmark.target_text if isinstance(recipe, BenchmarkRecipe) else f"{choices.request.target:g} %"
+    title = f"{Path(scenario.model).name} to {target} on {scenario.cluster.name} (lbsim {__version__})"
     table = Table(box=None, pad_edge=False, header_style="")
     for name in _COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
+        is_target = name == _TOP1 and isinstance(recipe, BenchmarkRecipe)
+        table.add_column("target" if is_target else name, justify="right", no_wrap=True)
     for choice in choices.options:
         table.add_row(*_row(choice, chosen=choice.gpus == choices.chosen.gpus))
     notes = [Text(f"  {line}") for line in _notes(choices)]
-    command = textwrap.wrap(harness_command(choices.chosen), 72, break_long_words=False, break_on_hyphens=False)
-    launch = Text(" \\\n    ".join(command))
-    return Group(
-        Text(title, style="bold"), table, Text(), *notes, Text("\nTo run it, on each node:", style="bold"), launch
-    )
+    return Group(Text(title, style="bold"), table, Text(), *notes, *_command(choices.chosen))
+
+
+def _command(choice: TrainingOption) -> Iterator[RenderableType]:
+    command = harness_command(choice)
+    if command is not None:
+        lines = textwrap.wrap(command, 72, break_long_words=False, break_on_hyphens=False)
+        yield Text("\nTo run it, on each node:", style="bold")
+        yield Text(" \\\n    ".join(lines))
 
 
 def _row(choice: TrainingOption, *, chosen: bool) -> Iterator[str]:
@@ -58,7 +65,7 @@ def _row(choice: TrainingOption, *, chosen: bool) -> Iterator[str]:
 
 
 def _short(epochs: float) -> str:
-    return f"{epochs:.1f}" if epochs < 10 else f"{epochs:.0f}"
+    return f"{epochs:.2g}" if epochs < 10 else f"{epochs:.0f}"
 
 
 def _notes(choices: TimeToAccuracy) -> Iterator[str]:
@@ -78,6 +85,10 @@ def _notes(choices: TimeToAccuracy) -> Iterator[str]:
     yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.gpus_of_highest_goodput:,} GPUs"
     if isinstance(best.recipe, MeasuredRecipe):
         yield from _measured_recipe_notes(best.recipe)
+    if isinstance(best.recipe, BenchmarkRecipe):
+        yield f"brackets    mean epochs to {best.recipe.benchmark.target_text} in 90 % of cases,"
+        yield f"            from {len(best.recipe.evidence)} published batches, with the rate tuned at each;"
+        yield "            the time takes the median as certain"
     if any(choice.beyond_evidence for choice in choices.options):
         yield "?           batch outside the recipe's evidence; the interval is wider"
     for gpus, why in choices.refused.items():
@@ -86,7 +97,8 @@ def _notes(choices: TimeToAccuracy) -> Iterator[str]:
 
 def _aim(choices: TimeToAccuracy) -> str:
     if choices.request.confidence is None:
-        return "the expected top-1 is the target"
+        single = isinstance(choices.chosen.recipe, BenchmarkRecipe)
+        return "half of the runs reach the target" if single else "the expected top-1 is the target"
     return f"{choices.request.confidence:.0%} of all runs reach the target"
 
 
