@@ -86,6 +86,7 @@ def plan(
     The cluster has the failure rate of nodes and the restart time: --set cluster.node_mtbf='90 d', cluster.restart.
 
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
+    A benchmark:  lbsim plan --model bert-large --target 72%
     Own model:    lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
     from lbsim.accuracy.benchmark import benchmark_recipe
