@@ -1,4 +1,4 @@
-"""TimeToAccuracy of batch and GPUs in published training runs, compared with the choices of ``lbsim plan``."""
+"""Published choices of batch and GPUs, compared with those of ``lbsim plan``."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 ALEXNET = 58
-"""What the slides set out to reach. They print 58.4 % at batch 4,096. Jia et al. print 58.6 % for You et al. at 32,768:
+"""Target of the slides, percent. They print 58.4 % at batch 4,096. Jia et al. print 58.6 % for You et al. at 32,768:
 the law, which has the slides' 58.4 and 58.3 at 4,096 and 8,192 too, expects 58.2 % and gives 58.6 % 143 epochs."""
 ALEXNET_BN = 60.2
-"""What the slides have at batch 512, to be kept. They print 60.4 % at 4,096, more than their 60.1 % at 8,192."""
+"""Accuracy of the slides at batch 512, percent. They print 60.4 % at 4,096, more than their 60.1 % at 8,192."""
 KNL = (256, 512, 1024, 2048, 4096)
 SKX = {"cluster": "stampede2-skx"}
 CONVOLUTIONS_APART = {"plan.fusion_split": [20]}
