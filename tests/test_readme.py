@@ -27,12 +27,13 @@ def test_the_output_it_shows_is_part_of_what_the_command_prints(command, printed
 
 
 def test_every_error_it_shows_is_what_validation_finds():
-    found = {(result.id, f"{result.relative_error:+.1%}") for result in validate().results}
+    found = {(result.observation.case.id, f"{result.relative_error:+.1%}") for result in validate().results}
     shown = {(row[2], row[5]) for row in ROWS}
     assert len(ROWS) > 40
     assert shown <= found
 
 
 def test_no_observation_of_a_system_to_reproduce_is_left_out_of_it():
-    systems = {(result.id, f"{result.relative_error:+.1%}") for result in validate(only="seed ").results}
+    results = validate(only="seed ").results
+    systems = {(result.observation.case.id, f"{result.relative_error:+.1%}") for result in results}
     assert systems <= {(row[2], row[5]) for row in ROWS}

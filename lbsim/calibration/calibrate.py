@@ -15,10 +15,11 @@ import numpy as np
 
 from lbsim.calibration.calibration import Calibration, Fitted
 from lbsim.calibration.parameters import parameters
-from lbsim.calibration.problem import CalibrationProblem, FixedSubset, Observation
+from lbsim.calibration.problem import CalibrationProblem, FixedSubset
 from lbsim.calibration.robust_least_squares import PRIOR_NOISE, RobustFit, Vector, fit_with_noise, inverse
 from lbsim.calibration.transforms import from_unconstrained
 from lbsim.errors import InputError
+from lbsim.measurements.observation import Observation
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.version import __version__
 
@@ -58,7 +59,7 @@ def fit(observations: Sequence[Observation], paths: Sequence[str], name: str = "
 
 def _stated(observations: Sequence[Observation]) -> Vector:
     """Return the standard deviation of each, as its source states it."""
-    return np.maximum([one.relative_uncertainty for one in observations], _LEAST_UNCERTAINTY)
+    return np.maximum([one.measurement.relative_uncertainty for one in observations], _LEAST_UNCERTAINTY)
 
 
 def _reached(problem: CalibrationProblem) -> list[int]:

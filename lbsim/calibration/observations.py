@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lbsim.calibration.calibration import Source
-from lbsim.calibration.problem import Observation
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.errors import InputError
-from lbsim.measurements.case import CaseFile, read_case_file
+from lbsim.measurements.case import CaseFile, case_observation, read_case_file
 from lbsim.measurements.measurement import Measurement, Reading, checksum, read
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
@@ -60,7 +60,7 @@ def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any
     sources, left_out = [], []
     for file in files:
         if file.suffix == ".toml":
-            own = of_cases(file, read_case_file(file), calibrate_only=True)
+            own = of_cases(file, read_case_file(file))
             missing = [] if own else [f"{file}: no observation in it has role = 'calibrate'"]
         else:
             own, missing = _of_reading(file, read(file), tables, changes, folders)
@@ -73,25 +73,9 @@ def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any
     return Found(tuple(observations), tuple(sources), tuple(left_out))
 
 
-def of_cases(file: Path, content: CaseFile, *, calibrate_only: bool = False) -> list[Observation]:
-    """Return the observations of a case file, or those that a fit may use; InputError names the one that is wrong."""
-    folders = Folders(beside=file.parent.absolute())
-    found = []
-    for one in content.observed:
-        if calibrate_only and one.role != "calibrate":
-            continue
-        try:
-            scenario = build_scenario(content.scenario, one.set, folders)
-            base = (
-                None
-                if one.relative_to is None
-                else build_scenario(content.scenario, one.set | one.relative_to, folders)
-            )
-        except InputError as error:
-            raise InputError(f"{file}: {one.id}: {error}") from None
-        where = f"{file}: {one.id}"
-        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, one.message, base))
-    return found
+def of_cases(file: Path, content: CaseFile) -> list[Observation]:
+    """Return the observations of a case file that a fit may use; InputError names the one that is wrong."""
+    return [case_observation(file, content, entry) for entry in content.observed if entry.role == "calibrate"]
 
 
 def _of_reading(
@@ -108,7 +92,7 @@ def _of_reading(
         if one.model and one.model != scenario.model:
             left_out.append(f"{where}: {one.quantity} of {one.model}, which is another model than {scenario.model}")
         else:
-            found.append(Observation(scenario, one.quantity, one.value, one.relative_uncertainty, where, one.message))
+            found.append(Observation(replace(one, where=where), scenario))
     return found, left_out
 
 

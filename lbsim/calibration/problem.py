@@ -13,6 +13,7 @@ from lbsim.calibration.transforms import from_unconstrained
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
+from lbsim.measurements.observation import Observation
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import ScenarioMetrics
 
@@ -28,30 +29,6 @@ _NOT_ON_ONE_GPU = (
     "software.step_overhead",
 )
 """Paths that change nothing about a step on one GPU."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """One measured number, and the scenario in which it was."""
-
-    scenario: Scenario
-    quantity: str
-    """As in `lbsim.measurements.case.QUANTITIES`, or of `lbsim.communication.collective_time.MICROBENCHMARKS`."""
-    value: float
-    """SI."""
-    relative_uncertainty: float = 0.0
-    """Standard deviation that its source states."""
-    where: str = ""
-    """``FILE: FIELD``, for errors."""
-    message: float | None = None
-    """Bytes, of a quantity of `lbsim.communication.collective_time.MICROBENCHMARKS`."""
-    relative_to: Scenario | None = None
-    """If there is one, *value* is the quantity divided by the same quantity there."""
-
-    @property
-    def scenarios(self) -> tuple[Scenario, ...]:
-        """One, or two for a ratio."""
-        return (self.scenario,) if self.relative_to is None else (self.scenario, self.relative_to)
 
 
 @dataclass
@@ -99,7 +76,7 @@ class CalibrationProblem:
                     check_fits(scenario)
                 self._logarithm(row, profiles, steps)
             except InputError as error:
-                raise InputError(": ".join(part for part in (one.where, str(error)) if part)) from None
+                raise InputError(": ".join(part for part in (one.measurement.where, str(error)) if part)) from None
 
     def logarithms(self, places: Vector, touching: int | None = None) -> Vector:
         """Return the logarithm of each prediction, or of those alone that parameter *touching* changes."""

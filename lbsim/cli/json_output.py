@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from lbsim.analysis.tune import Tuning
     from lbsim.calibration.calibration import Calibration
     from lbsim.communication.collective_time import Timing
-    from lbsim.evaluation.validate import Accuracy, Result, Validation
+    from lbsim.evaluation.residual import Residual
+    from lbsim.evaluation.validate import Accuracy, Validation
     from lbsim.simulation.per_rank import RankRuns
     from lbsim.simulation.prediction import Prediction
 
@@ -128,21 +129,22 @@ def of_validation(validation: "Validation") -> dict[str, Any]:
     }
 
 
-def _of_result(result: "Result") -> dict[str, Any]:
+def _of_result(result: "Residual") -> dict[str, Any]:
+    case = result.observation.case
     return {
-        "system": result.system,
-        "source": result.source,
-        "id": result.id,
-        "quantity": result.quantity,
-        "class": result.class_,
+        "system": case.system,
+        "source": case.source,
+        "id": case.id,
+        "quantity": case.quantity,
+        "class": case.class_,
         "observed": result.observed,
         "predicted": result.predicted,
         "low": result.low,
         "high": result.high,
         "relative_error": result.relative_error,
-        "role": result.role,
-        "fitted_on_this_system": result.fitted_on_this_system,
-        "anchored": result.anchored,
+        "role": case.role,
+        "fitted_on_this_system": case.fitted_on_this_system,
+        "anchored": result.observation.anchored,
     }
 
 

@@ -9,56 +9,17 @@ from typing import Literal
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
-from lbsim.measurements.case import CaseFile, Observed, case_files, read_case_file
-from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
-from lbsim.scenario.request import build_scenario
+from lbsim.evaluation.residual import Residual
+from lbsim.measurements.case import CaseEntry, CaseFile, case_files, case_observation, read_case_file
+from lbsim.measurements.observation import Observation
+from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import METRICS, ScenarioMetrics
 from lbsim.uncertainty.interval import interval, learnt
-from lbsim.units import Dimension
 
 _LEVEL = 0.9
 
 Key = Literal["role", "system", "class"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One observed number beside the predicted one, both in SI."""
-
-    system: str
-    source: str
-    id: str
-    quantity: str
-    class_: str
-    observed: float
-    predicted: float
-    low: float | None
-    """None where a prediction has no interval: for parts of a step."""
-    high: float | None
-    role: str
-    fitted_on_this_system: bool
-    anchored: bool
-    dimension: Dimension | None
-    """None if the numbers are plain: efficiencies and ratios."""
-    relative: bool
-    """Whether both are ratios to the same quantity in another scenario."""
-    scenario: Scenario
-    """What was predicted; of a ratio, what stands above."""
-    base: Scenario | None
-    """Of a ratio, what stands below."""
-
-    @property
-    def relative_error(self) -> float:
-        """Above zero when the prediction is the larger."""
-        return self.predicted / self.observed - 1.0
-
-    @property
-    def inside(self) -> bool | None:
-        """Whether the interval holds the observed number; none if there is no interval."""
-        if self.low is None or self.high is None:
-            return None
-        return self.low <= self.observed <= self.high
 
 
 @dataclass(frozen=True)
@@ -76,7 +37,7 @@ class Accuracy:
 class Validation:
     """All results of a validation."""
 
-    results: tuple[Result, ...]
+    results: tuple[Residual, ...]
 
     @property
     def accuracy(self) -> Accuracy:
@@ -87,16 +48,16 @@ class Validation:
         """Return the accuracy for each role, system or class."""
         return {name: accuracy(results) for name, results in self.groups(key).items()}
 
-    def groups(self, key: Key) -> dict[str, list[Result]]:
+    def groups(self, key: Key) -> dict[str, list[Residual]]:
         """Return the results for each role, system or class, in alphabetical order."""
         attribute = "class_" if key == "class" else key
-        grouped: dict[str, list[Result]] = {}
+        grouped: dict[str, list[Residual]] = {}
         for result in self.results:
-            grouped.setdefault(getattr(result, attribute), []).append(result)
+            grouped.setdefault(getattr(result.observation.case, attribute), []).append(result)
         return dict(sorted(grouped.items()))
 
 
-def accuracy(results: Iterable[Result]) -> Accuracy:
+def accuracy(results: Iterable[Residual]) -> Accuracy:
     """Return how well predictions did over *results*, of which there must be one or more."""
     results = list(results)
     errors = [abs(result.relative_error) for result in results]
@@ -115,12 +76,12 @@ def validate(cases: Path = PUBLISHED_CASES, only: str = "", without: frozenset[s
     The classes *without* are left out.
     """
     predictions = _Predictions()
-    results: list[Result] = []
+    results: list[Residual] = []
     for file in case_files(cases):
         content = read_case_file(file)
-        for observed in content.observed:
-            if observed.class_ not in without and only.casefold() in _names(file, content, observed):
-                results.append(_result(file, content, observed, predictions))
+        for entry in content.observed:
+            if entry.class_ not in without and only.casefold() in _names(file, content, entry):
+                results.append(_residual(case_observation(file, content, entry), predictions))
     if not results:
         raise InputError(f"no case in '{cases}' has '{only}' in its file, system, source, id, quantity or class")
     return Validation(tuple(results))
@@ -161,49 +122,29 @@ def _own(scenario: Scenario, system: str) -> frozenset[str]:
     return frozenset({system, scenario.model, scenario.cluster.accelerator.name})
 
 
-def _names(file: Path, content: CaseFile, observed: Observed) -> str:
-    named = (file.name, content.system, content.source, observed.id, observed.quantity, observed.class_)
+def _names(file: Path, content: CaseFile, entry: CaseEntry) -> str:
+    named = (file.name, content.system, content.source, entry.id, entry.quantity, entry.class_)
     return "\n".join(named).casefold()
 
 
-def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Predictions) -> Result:
-    folders = Folders(beside=file.parent.absolute())
+def _residual(observation: Observation, predictions: _Predictions) -> Residual:
     try:
-        scenario = build_scenario(content.scenario, observed.set, folders)
-        base: Scenario | None = None
-        predicted = _predicted(scenario, observed, predictions, content.system)
-        if observed.relative_to is not None:
-            base = build_scenario(content.scenario, observed.set | observed.relative_to, folders)
-            predicted = _ratio(predicted, _predicted(base, observed, predictions, content.system))
+        predicted = _predicted(observation.scenario, observation, predictions)
+        if observation.relative_to is not None:
+            predicted = _ratio(predicted, _predicted(observation.relative_to, observation, predictions))
     except InputError as error:
-        raise InputError(f"{file}: {observed.id}: {error}") from None
-    return Result(
-        system=content.system,
-        source=content.source,
-        id=observed.id,
-        quantity=observed.quantity,
-        class_=observed.class_,
-        observed=observed.si,
-        predicted=predicted.value,
-        low=predicted.low,
-        high=predicted.high,
-        role=observed.role,
-        fitted_on_this_system=content.fitted_on_this_system,
-        anchored=scenario.anchor is not None,
-        dimension=observed.dimension,
-        relative=base is not None,
-        scenario=scenario,
-        base=base,
-    )
+        raise InputError(f"{observation.measurement.where}: {error}") from None
+    return Residual(observation, predicted.value, predicted.low, predicted.high)
 
 
-def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions, system: str) -> _Predicted:
-    if observed.message is None:
-        return predictions.of(scenario, observed.quantity, system)
-    value = MICROBENCHMARKS[observed.quantity](scenario, observed.message)
+def _predicted(scenario: Scenario, observation: Observation, predictions: _Predictions) -> _Predicted:
+    system = observation.case.system
+    if observation.message is None:
+        return predictions.of(scenario, observation.quantity, system)
+    value = MICROBENCHMARKS[observation.quantity](scenario, observation.message)
     off = learnt("all_reduce", _LEVEL, frozenset({system}))
     quick, slow = math.exp(off.below), math.exp(off.above)
-    if observed.quantity.endswith("time"):
+    if observation.quantity.endswith("time"):
         return _Predicted(value, value / quick, value * slow)
     return _Predicted(value, value / slow, value * quick)
 

@@ -1,38 +1,28 @@
 """Published or measured cases: a scenario, and what was observed when someone really ran it."""
 
 import math
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.measurements.measurement import Measurement
+from lbsim.measurements.observation import CaseLabels, Observation
+from lbsim.measurements.quantities import ALL_REDUCES, QUANTITIES
 from lbsim.profiles import catalog
+from lbsim.profiles.catalog import Folders
 from lbsim.profiles.profile import Table, Text
-from lbsim.simulation.metrics import Breakdown
-from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME, Bytes, Dimension
-
-ALL_REDUCES: dict[str, Dimension] = {"all_reduce_time": TIME, "bus_bandwidth": DATA_RATE}
-"""What can be observed of one all-reduce alone: nothing but the cluster, the library and the algorithm matters."""
-QUANTITIES: dict[str, Dimension | None] = {
-    "throughput": SAMPLE_RATE,
-    "throughput_per_gpu": SAMPLE_RATE,
-    "step_time": TIME,
-    "scaling_efficiency": None,
-    "scaling_efficiency_vs_node": None,
-    "time_to_train": TIME,
-    "communication_time": TIME,
-    **{f"breakdown.{field.name}": TIME for field in fields(Breakdown)},
-    **ALL_REDUCES,
-}
-"""What can be observed, by its key in a prediction's JSON; none is a plain number."""
+from lbsim.scenario.request import build_scenario
+from lbsim.scenario.scenario import Scenario
+from lbsim.units import Bytes, Dimension
 
 Changes = dict[str, Any]
 """What differs from the file's scenario, by name or dotted path; see `lbsim.scenario.request.build_scenario`."""
 
 
-class Observed(Table):
+class CaseEntry(Table):
     """One number that was published or measured, and the scenario it belongs to."""
 
     id: str = ""
@@ -105,7 +95,7 @@ class CaseFile(Table):
     unfitted: Changes = Field(default_factory=dict)
     """What these numbers would be without it, from elsewhere: where a fit that leaves observations out starts."""
     scenario: dict[str, Any]
-    observed: Annotated[tuple[Observed, ...], Field(min_length=1)]
+    observed: Annotated[tuple[CaseEntry, ...], Field(min_length=1)]
 
 
 def read_case_file(file: Path) -> CaseFile:
@@ -127,3 +117,43 @@ def case_files(place: Path) -> list[Path]:
     if not files:
         raise InputError(f"no case files in '{place}'; a case is a .toml file, as in {catalog.PUBLISHED_CASES}")
     return files
+
+
+def case_observation(file: Path, content: CaseFile, entry: CaseEntry) -> Observation:
+    """Return *entry* of the case file *file*, whose content is *content*, as an observation.
+
+    InputError, with the file and the id of the entry, if its scenario cannot be built.
+    """
+    relative_to = None if entry.relative_to is None else entry.set | entry.relative_to
+    return Observation(
+        measurement=Measurement(
+            entry.quantity, entry.si, f"{file}: {entry.id}", entry.message, entry.relative_uncertainty
+        ),
+        scenario=_scenario(file, content, entry, entry.set),
+        relative_to=None if relative_to is None else _scenario(file, content, entry, relative_to),
+        case=CaseLabels(
+            id=entry.id,
+            quantity=entry.quantity,
+            system=content.system,
+            source=content.source,
+            class_=entry.class_,
+            role=entry.role,
+            note=entry.note,
+            fitted_on_this_system=content.fitted_on_this_system,
+        ),
+    )
+
+
+def held_out_observation(file: Path, content: CaseFile, entry: CaseEntry) -> Observation:
+    """Return *entry* as an observation that also has its scenario with unfitted profile values, where it states any."""
+    observation, unfitted = case_observation(file, content, entry), content.unfitted | entry.unfitted
+    if not unfitted:
+        return observation
+    return replace(observation, unfitted=_scenario(file, content, entry, entry.set | unfitted))
+
+
+def _scenario(file: Path, content: CaseFile, entry: CaseEntry, changes: Changes) -> Scenario:
+    try:
+        return build_scenario(content.scenario, changes, Folders(beside=file.parent.absolute()))
+    except InputError as error:
+        raise InputError(f"{file}: {entry.id}: {error}") from None

@@ -27,8 +27,8 @@ class Measurement:
     """``all_reduce_time``, ``message_time``, ``message_rate``, or a key of a prediction."""
     value: float
     """SI."""
-    where: str
-    """The field, or the line, that it stands in."""
+    where: str = ""
+    """Field or line of the file, for errors."""
     message: float | None = None
     """Bytes."""
     relative_uncertainty: float = 0.0
@@ -36,6 +36,8 @@ class Measurement:
     """By dotted path, of the scenario asked about."""
     model: str = ""
     """That was trained; nothing if it does not matter."""
+    extremes: tuple[float, float] | None = None
+    """Lowest and highest sample, where the value is the median of several."""
 
 
 @dataclass(frozen=True)

@@ -127,10 +127,10 @@ def _sources(subject: Subject) -> Iterator[str]:
             calibrated = f" Calibrated: {profile.calibrated}" if profile.calibrated else ""
             told[f"{profile.kind}/{profile.name}"] = f"{profile.source}.{calibrated}"
     for result in subject.published.results:
-        if any(run.is_of(result.scenario) for run in subject.runs):
-            told[f"published, {result.system}"] = result.source
+        if any(run.is_of(result.observation.scenario) for run in subject.runs):
+            told[f"published, {result.observation.case.system}"] = result.observation.case.source
     for name, source in told.items():
         yield f"<li><b>{escape(name)}</b>: {escape(source)}</li>"
-    sources = {result.source for result in subject.published.results}
+    sources = {result.observation.case.source for result in subject.published.results}
     yield f"<li><b>predicted against published</b>: {len(sources)} sources, "
     yield "each of which <code>lbsim validate</code> names.</li>"

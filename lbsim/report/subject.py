@@ -7,7 +7,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from lbsim.errors import InputError
-from lbsim.evaluation.validate import Result, Validation, validate
+from lbsim.evaluation.residual import Residual
+from lbsim.evaluation.validate import Validation, validate
 from lbsim.predict import predict
 from lbsim.report.price import Price
 from lbsim.scenario.scenario import Scenario, override
@@ -73,12 +74,12 @@ class Subject:
         """Published rates and times, beside their predictions; made once for all figures."""
         return _published()
 
-    def published_of(self, run: Run) -> list[Result]:
+    def published_of(self, run: Run) -> list[Residual]:
         """Return what was published of *run* at whatever number of GPUs, each number once."""
         found = {
-            (result.quantity, result.observed, result.scenario.plan.gpus): result
+            (result.observation.quantity, result.observed, result.observation.scenario.plan.gpus): result
             for result in self.published.results
-            if run.is_of(result.scenario)
+            if run.is_of(result.observation.scenario)
         }
         return list(found.values())
 

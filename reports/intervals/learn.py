@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from lbsim.evaluation.cross_validation.folds import Case, cases
+from lbsim.evaluation.cross_validation.correction_fit import Predictions
+from lbsim.evaluation.cross_validation.folds import cases, family
 from lbsim.evaluation.cross_validation.leave_out import leave_out
-from lbsim.measurements.case import case_files, read_case_file
-from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
-from lbsim.scenario.request import build_scenario
+from lbsim.evaluation.residual import Residual
+from lbsim.measurements.case import case_files, case_observation, read_case_file
+from lbsim.measurements.observation import Observation
+from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import ScenarioMetrics
 from lbsim.uncertainty.conformal import Bounds, Groups, bounds
@@ -39,7 +41,6 @@ TOLERANCE = 2 * 10**-DECIMALS
 STATED = {"anchored": 0.05, "spread_low": 0.003, "spread_high": 0.06}
 """Learnt elsewhere, see the source in *HEAD*."""
 EFFICIENCIES = ("scaling_efficiency", "scaling_efficiency_vs_node")
-TIMES = ("step_time", "time_to_train", "all_reduce_time")
 HEAD = """\
 # Written by reports/intervals/learn.py: logarithms of observed over predicted seconds, by class of prediction and by
 # what was left out together; lbsim.uncertainty.conformal makes bounds of them.
@@ -94,28 +95,28 @@ def of_several(lines: Iterable[Line], software: str, cores: Iterable[str] = ALL)
     return together(of_csv(lines, "source", cores, place=place, software=software) for place in SEVERAL)
 
 
-def of_cases(known: Iterable[Case]) -> dict[str, Class]:
+def of_cases(known: Iterable[Observation]) -> dict[str, Class]:
     """Return the lags of scaling and of all-reduces with what the profiles would say without the system.
 
     The bus bandwidths are left aside: links' efficiencies were read off some of them.
     """
     found: dict[str, Class] = {}
-    for case in known:
-        if case.family.startswith("scaling") or case.observed.quantity == "all_reduce_time":
-            name = "all_reduce" if case.observed.message is not None else scaling_class(case.scenario)
-            sign = -1 if case.observed.quantity in TIMES else 1
-            found.setdefault(name, {}).setdefault(case.file.system, []).append(sign * case.logarithm({}))
+    predictions = Predictions()
+    for one in known:
+        if family(one).startswith("scaling") or one.quantity == "all_reduce_time":
+            name = "all_reduce" if one.message is not None else scaling_class(one.unfitted or one.scenario)
+            lag = Residual(one, predictions.predicted(one, {})).lag
+            found.setdefault(name, {}).setdefault(one.case.system, []).append(lag)
     return found
 
 
 def of_larger_scales() -> dict[str, Class]:
     """Return the lags of the largest scale of each system, as fitted to its smaller ones."""
     found: dict[str, Class] = {}
-    for one in leave_out("scale"):
-        if one.case.observed.message is None:
-            sign = -1 if one.case.observed.quantity in TIMES else 1
-            systems = found.setdefault(larger_class(one.case.scenario), {})
-            systems.setdefault(one.case.file.system, []).append(sign * one.residual)
+    for one in leave_out("scale").residuals:
+        if one.observation.message is None:
+            systems = found.setdefault(larger_class(one.observation.unfitted or one.observation.scenario), {})
+            systems.setdefault(one.observation.case.system, []).append(one.lag)
     return found
 
 
@@ -124,11 +125,11 @@ def of_efficiencies() -> dict[str, Class]:
     found: dict[str, Class] = {}
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
-        for one in content.observed:
-            if one.quantity in EFFICIENCIES and one.relative_to is None:
-                scenario = build_scenario(content.scenario, one.set, Folders(beside=file.parent))
-                lag = math.log(ScenarioMetrics(scenario).value(one.quantity) / one.si)
-                found.setdefault(scaling_class(scenario), {}).setdefault(content.system, []).append(lag)
+        for entry in content.observed:
+            if entry.quantity in EFFICIENCIES and entry.relative_to is None:
+                one = case_observation(file, content, entry)
+                lag = Residual(one, ScenarioMetrics(one.scenario).value(one.quantity)).lag
+                found.setdefault(scaling_class(one.scenario), {}).setdefault(content.system, []).append(lag)
     return found
 
 
@@ -199,9 +200,9 @@ def asked() -> dict[tuple[str, str, str], Scenario]:
     found = {}
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
-        for one in content.observed:
-            scenario = build_scenario(content.scenario, one.set, Folders(beside=file.parent))
-            found[content.system, one.id, one.quantity] = scenario.model_copy(update={"anchor": None})
+        for entry in content.observed:
+            scenario = case_observation(file, content, entry).scenario
+            found[content.system, entry.id, entry.quantity] = scenario.model_copy(update={"anchor": None})
     return found
 
 

@@ -13,11 +13,12 @@ from lbsim import Scenario, override, predict
 from lbsim.calibration.calibrate import fit
 from lbsim.calibration.calibration import Calibration, Fitted
 from lbsim.calibration.observations import Found, find
-from lbsim.calibration.problem import Observation
 from lbsim.calibration.transforms import to_unconstrained
 from lbsim.cli.app import app, main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
+from lbsim.measurements.measurement import Measurement
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import SHIPPED
 from lbsim.profiles.toml import as_toml
 from lbsim.simulation.metrics import ScenarioMetrics
@@ -44,7 +45,7 @@ def measured(outliers=0.0, seed=1, models=("resnet50",), batches=(16, 32), finen
 
     def observe(here, quantity, value, message=None):
         value *= math.exp(chance.gauss(0, NOISE)) * (0.5 if chance.random() < outliers else 1.0)
-        found.append(Observation(here, quantity, value, 0.0, "made up", message))
+        found.append(Observation(Measurement(quantity, value, "made up", message), here))
 
     for model, gpus, batch in product(models, (4, 8, 16, 32), batches):
         here = override(scenario, {"model": model, "plan.gpus": gpus, "plan.batch_per_gpu": batch})
@@ -92,7 +93,9 @@ def test_a_value_changed_by_hand_is_not_changed_back(recovered):
 def test_another_link_is_another_quantity():
     over = [Scenario.of(gpus=16, cluster=name, software="horovod-pytorch") for name in ("hkbu-10gbe", "dgx-1-v100")]
     seen = [
-        Observation(here, "all_reduce_time", factor * time_all_reduce(here, 2.0**power).time, message=2.0**power)
+        Observation(
+            Measurement("all_reduce_time", factor * time_all_reduce(here, 2.0**power).time, "", 2.0**power), here
+        )
         for here, factor in zip(over, (2.0, 1.0), strict=True)
         for power in range(20, 28)
     ]

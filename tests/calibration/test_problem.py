@@ -6,10 +6,12 @@ import pytest
 
 from lbsim import Scenario, override
 from lbsim.calibration.parameters import parameters
-from lbsim.calibration.problem import CalibrationProblem, FixedSubset, Observation
+from lbsim.calibration.problem import CalibrationProblem, FixedSubset
 from lbsim.calibration.transforms import from_unconstrained
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.errors import InputError
+from lbsim.measurements.measurement import Measurement
+from lbsim.measurements.observation import Observation
 from lbsim.simulation.metrics import ScenarioMetrics
 
 PATHS = [
@@ -37,12 +39,12 @@ ANCHORED = Scenario.of(
 def many():
     for gpus in (4, 16):
         here = override(MACHINE, {"plan.gpus": gpus, "model": "alexnet"})
-        yield Observation(here, "throughput", 1.0)
-        yield Observation(here, "scaling_efficiency", 1.0)
-        yield Observation(here, "all_reduce_time", 1.0, message=1e6)
-        yield Observation(override(ANCHORED, {"plan.gpus": gpus}), "step_time", 1.0)
+        yield Observation(Measurement("throughput", 1.0), here)
+        yield Observation(Measurement("scaling_efficiency", 1.0), here)
+        yield Observation(Measurement("all_reduce_time", 1.0, message=1e6), here)
+        yield Observation(Measurement("step_time", 1.0), override(ANCHORED, {"plan.gpus": gpus}))
         wide = override(ANCHORED, {"anchor.gpus": 4, "anchor.throughput": "900 samples/s", "plan.gpus": gpus})
-        yield Observation(wide, "step_time", 1.0, relative_to=override(wide, {"cluster.nics": 2}))
+        yield Observation(Measurement("step_time", 1.0), wide, relative_to=override(wide, {"cluster.nics": 2}))
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +108,9 @@ def test_what_is_not_free_is_as_the_profiles_have_it(problem):
 
 def test_what_cannot_run_is_named_by_its_place():
     too_much = override(MACHINE, {"plan.batch_per_gpu": 100_000})
+    fast = Measurement("throughput", 1.0, "measured.csv: line 3")
     with pytest.raises(InputError, match=r"^measured\.csv: line 3: plan.batch_per_gpu: 100000 needs"):
-        CalibrationProblem([Observation(too_much, "throughput", 1.0, where="measured.csv: line 3")], []).check()
-    lost = Observation(MACHINE, "all_reduce_time", 1.0, where="measured.csv: line 4")
+        CalibrationProblem([Observation(fast, too_much)], []).check()
+    lost = Observation(Measurement("all_reduce_time", 1.0, "measured.csv: line 4"), MACHINE)
     with pytest.raises(InputError, match=r"^measured\.csv: line 4: all_reduce_time: of which message"):
         CalibrationProblem([lost], []).check()

@@ -13,9 +13,8 @@ import pytest
 from lbsim import Scenario, override, predict
 from lbsim.cli.app import main
 from lbsim.communication.collective_time import time_all_reduce
-from lbsim.evaluation.cross_validation.folds import Case
-from lbsim.evaluation.cross_validation.leave_out import LeftOut, leave_out
-from lbsim.evaluation.single_gpu.leave_out import Unseen
+from lbsim.evaluation.cross_validation.leave_out import leave_out
+from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.rates import rates
 from lbsim.evaluation.targets import TARGETS, Line, Place, interval_coverage, reason, testbed
 from lbsim.evaluation.targets.multi_gpu import ordered
@@ -23,7 +22,9 @@ from lbsim.evaluation.targets.own_traces import errors
 from lbsim.evaluation.targets.result import OWN_TRACES
 from lbsim.evaluation.targets.single_gpu import insides_of
 from lbsim.measurements.case import read_case_file
-from lbsim.measurements.trace import Evidence, Observation, Trace, write_trace
+from lbsim.measurements.measurement import Measurement
+from lbsim.measurements.observation import Observation
+from lbsim.measurements.trace import Evidence, Trace, TraceEntry, write_trace
 from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.simulation.metrics import ScenarioMetrics
 
@@ -132,24 +133,22 @@ def test_seeds_are_what_validate_says_of_them(asked, cases, capsys):
 
 
 def test_several_gpus_are_what_leave_out_says_of_them(asked, cases):
-    results = leave_out("scale", cases)
     policies = {
-        one.case.observed.id: abs(math.expm1(one.residual))
-        for one in results
-        if one.case.observed.class_ == "fusion policies"
+        one.observation.case.id: abs(one.relative_error)
+        for one in leave_out("scale", cases).residuals
+        if one.observation.case.class_ == "fusion policies"
     }
     line = of(asked, "each fusion policy")
     assert set(policies) == {f"H-16-{policy}" for policy in POLICIES}
     assert (line["rows"], line["mean_aim"], line["worst_aim"]) == (3, 0.025, 0.1)
     assert line["mean"] == pytest.approx(mean(policies.values()))
-    assert policies[line["worst_id"]] == line["worst"] == max(policies.values())
+    assert policies[line["worst_id"]] == max(policies.values())
+    assert line["worst"] == pytest.approx(max(policies.values()))
 
 
 def test_the_order_of_policies_is_counted_pair_by_pair(asked, cases):
     observed = {one.id: one.si for one in read_case_file(cases / "hkb.toml").observed if one.id.startswith("H-16")}
-    predicted = {
-        one.case.observed.id: one.case.observed.si * math.exp(one.residual) for one in leave_out("scale", cases)
-    }
+    predicted = {one.observation.case.id: one.predicted for one in leave_out("scale", cases).residuals}
     pairs = [
         pair for pair in combinations(observed, 2) if abs(math.log(observed[pair[0]] / observed[pair[1]])) > 0.0199
     ]
@@ -158,13 +157,11 @@ def test_the_order_of_policies_is_counted_pair_by_pair(asked, cases):
     assert (line["rows"], line["share"]) == (len(right), mean(right))
 
 
-def test_an_order_is_wrong_if_the_slower_is_predicted_to_be_the_faster(cases):
-    content = read_case_file(cases / "hkb.toml")
+def test_an_order_is_wrong_if_the_slower_is_predicted_to_be_the_faster():
     scenario = Scenario.of(gpus=16, cluster="hkbu-10gbe", software="horovod-pytorch", batch_per_gpu=32)
 
     def took(seconds, off):
-        observed = content.observed[0].model_copy(update={"value": f"{seconds} s"})
-        return LeftOut(Case(content, observed, scenario, "fusion policies", scenario), math.log(off), 0.0, 1)
+        return Residual(Observation(Measurement("step_time", seconds), scenario), seconds * off)
 
     assert list(ordered([took(1.0, 1.0), took(1.1, 1.0)])) == [True]
     assert list(ordered([took(1.0, 1.0), took(1.1, 0.9)])) == [False]
@@ -172,8 +169,9 @@ def test_an_order_is_wrong_if_the_slower_is_predicted_to_be_the_faster(cases):
 
 
 def test_an_interval_is_from_other_sources_alone(cases):
-    one, two = (next(rate for rate in rates("calibrate", cases) if rate.system == name) for name in ("one", "two"))
-    unseen = [Unseen(one, 0.01 * place) for place in range(9)] + [Unseen(two, 0.1)] * 9
+    one, two = (next(rate for rate in rates("calibrate", cases) if rate.case.system == name) for name in ("one", "two"))
+    unseen = [Residual(one, one.value * math.exp(0.01 * place)) for place in range(9)]
+    unseen += [Residual(two, two.value * math.exp(0.1))] * 9
     assert list(insides_of("source", unseen)) == [True] * 9 + [False] * 9
     assert list(insides_of("source", unseen[1:])) == [True] * 8  # eight cannot say what nine of ten are less than
 
@@ -294,7 +292,7 @@ def test_a_broken_case_is_no_missing_one(cases, tmp_path, capsys):
 def step_trace(folder, model, made):
     """Write what `bench step` would of a machine that takes the seconds *made* says, and return the file."""
     observations = [
-        Observation(quantity=quantity, settings={"precision": "fp32", "batch_per_gpu": batch}, samples=(seconds,))
+        TraceEntry(quantity=quantity, settings={"precision": "fp32", "batch_per_gpu": batch}, samples=(seconds,))
         for batch in (1, 4, 8)
         for quantity, seconds in made(model, batch).items()
     ]

@@ -7,49 +7,45 @@ from pathlib import Path
 
 from lbsim.errors import InputError
 from lbsim.evaluation.cross_validation.correction_fit import Predictions, fit_corrections
-from lbsim.evaluation.cross_validation.folds import Case, Kind, cases, folds
+from lbsim.evaluation.cross_validation.folds import Kind, cases, family, folds, subject
+from lbsim.evaluation.residual import Residual
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """One observation, and how far off its prediction was when it was left out."""
+class HeldOut:
+    """Residuals of observations that were held out of a fit, in two lists of the same order."""
 
-    case: Case
-    residual: float
-    """ln(predicted / observed)."""
-    as_shipped: float
-    """The same with what the profiles say, which is what `lbsim predict` uses."""
-    fitted_to: int
-    """Observations in the fit."""
-
-    @property
-    def outlier(self) -> bool:
-        """Whether the case says that something else than lbsim models decides it."""
-        return (
-            self.case.family != "fusion policies"
-            and self.case.observed.role == "validate"
-            and bool(self.case.observed.note)
-        )
+    residuals: tuple[Residual, ...]
+    """Predictions by the fit to the other observations."""
+    shipped: tuple[Residual, ...]
+    """Predictions with the profiles as shipped, which `lbsim predict` uses."""
 
 
-def leave_out(kind: Kind, place: Path = PUBLISHED_CASES) -> list[LeftOut]:
-    """Return each observation in *place* that can be predicted from others than its own system, scale or model.
+def is_outlier(observation: Observation) -> bool:
+    """Return whether the case notes that something decides *observation* which lbsim does not model."""
+    return (
+        family(observation) != "fusion policies" and observation.case.role == "validate" and bool(observation.case.note)
+    )
 
-    What is fitted to one `fold <lbsim.evaluation.cross_validation.folds.folds>` corrects the profiles: for ``system``
-    all of them alike.
+
+def leave_out(kind: Kind, folder: Path = PUBLISHED_CASES) -> HeldOut:
+    """Return the residual of each observation in *folder* that can be predicted from the other folds.
+
+    The fit to one `fold <lbsim.evaluation.cross_validation.folds.folds>` corrects the profiles: for ``system``, all of
+    them by the same factors. InputError if nothing in *folder* can be held out.
     """
-    known, found = Predictions(), []
-    for fold in folds(kind, cases(place)):
+    known = Predictions()
+    residuals, shipped = [], []
+    for fold in folds(kind, cases(folder)):
         if fold.training:
             corrections = fit_corrections(fold.training, known, shared=kind == "system")
-            found += [
-                LeftOut(case, case.logarithm(corrections.of(case)), known.as_shipped(case), len(fold.training))
-                for case in fold.unseen
-            ]
-    if not found:
-        raise InputError(f"--leave-out {kind}: no case in '{place}' can be predicted from the others there")
-    return found
+            residuals += [Residual(one, known.predicted(one, corrections.of(one))) for one in fold.unseen]
+            shipped += [Residual(one, known.shipped(one)) for one in fold.unseen]
+    if not residuals:
+        raise InputError(f"--leave-out {kind}: no case in '{folder}' can be predicted from the others there")
+    return HeldOut(tuple(residuals), tuple(shipped))
 
 
 def half_width(residuals: Iterable[float], level: float = 0.9) -> float:
@@ -123,48 +119,45 @@ class Summary:
         return self.mean <= self.target.mean and self.worst <= self.target.worst
 
 
-def summaries(kind: Kind, results: Iterable[LeftOut]) -> list[Summary]:
+def summaries(kind: Kind, held_out: HeldOut) -> list[Summary]:
     """Return one summary for each class."""
-    classes: dict[str, list[LeftOut]] = {}
-    for result in results:
-        classes.setdefault(result.case.observed.class_, []).append(result)
-    return [_summary(kind, class_, group) for class_, group in sorted(classes.items())]
+    classes: dict[str, list[int]] = {}
+    for row, residual in enumerate(held_out.residuals):
+        classes.setdefault(residual.observation.case.class_, []).append(row)
+    return [
+        _summary(kind, class_, [held_out.residuals[row] for row in rows], [held_out.shipped[row] for row in rows])
+        for class_, rows in sorted(classes.items())
+    ]
 
 
-def _summary(kind: Kind, class_: str, results: Sequence[LeftOut]) -> Summary:
-    inliers = [result for result in results if not result.outlier] or list(results)
-    errors = [abs(math.exp(result.residual) - 1) for result in inliers]
-    widths, coverage = _intervals(results, [result.residual for result in results])
-    shipped, shipped_coverage = _intervals(results, [result.as_shipped for result in results])
+def _summary(kind: Kind, class_: str, residuals: Sequence[Residual], shipped: Sequence[Residual]) -> Summary:
+    inliers = [one for one in residuals if not is_outlier(one.observation)] or list(residuals)
+    errors = [abs(math.exp(one.logarithm) - 1) for one in inliers]
+    half_width, coverage = _intervals(residuals)
+    half_width_as_shipped, coverage_as_shipped = _intervals(shipped)
     return Summary(
         class_=class_,
-        count=len(results),
-        outliers=len(results) - len(inliers),
+        count=len(residuals),
+        outliers=len(residuals) - len(inliers),
         mean=sum(errors) / len(errors),
         worst=max(errors),
-        worst_id=max(inliers, key=lambda one: abs(math.exp(one.residual) - 1)).case.observed.id,
+        worst_id=max(inliers, key=lambda one: abs(math.exp(one.logarithm) - 1)).observation.case.id,
         coverage=coverage,
-        half_width=widths,
-        coverage_as_shipped=shipped_coverage,
-        half_width_as_shipped=shipped,
+        half_width=half_width,
+        coverage_as_shipped=coverage_as_shipped,
+        half_width_as_shipped=half_width_as_shipped,
         target=TARGETS.get((kind, class_)),
     )
 
 
-def _intervals(results: Sequence[LeftOut], residuals: Sequence[float]) -> tuple[float, float]:
-    """Return the median half-width of the results' intervals, each from the others' residuals, and the share inside."""
-    several = len({result.case.file.system for result in results}) > 1
+def _intervals(residuals: Sequence[Residual]) -> tuple[float, float]:
+    """Return the median half-width of intervals, each from the residuals of other groups, and the share inside."""
+    several = len({one.observation.case.system for one in residuals}) > 1
+    errors = [one.logarithm for one in residuals]
+    groups = [one.observation.case.system if several else subject(one.observation) for one in residuals]
     widths = []
-    for result in results:
-        others = [
-            residual
-            for one, residual in zip(results, residuals, strict=True)
-            if _strangers(one.case, result.case, several=several)
-        ]
-        widths.append(half_width(others or residuals))
-    inside = [abs(residual) <= width for residual, width in zip(residuals, widths, strict=True)]
+    for own in groups:
+        others = [error for error, group in zip(errors, groups, strict=True) if group != own]
+        widths.append(half_width(others or errors))
+    inside = [abs(error) <= width for error, width in zip(errors, widths, strict=True)]
     return sorted(widths)[len(widths) // 2], sum(inside) / len(inside)
-
-
-def _strangers(one: Case, other: Case, *, several: bool) -> bool:
-    return one.file.system != other.file.system if several else one.what != other.what

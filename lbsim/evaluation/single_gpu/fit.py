@@ -23,7 +23,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, Rate, Values
+from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, Values, effects
+from lbsim.evaluation.single_gpu.rates import parts as law_parts
+from lbsim.measurements.observation import Observation
 
 Vector = NDArray[np.float64]
 
@@ -47,7 +49,7 @@ _SETTLED = 1e-4
 class Fit:
     """The parameters that *data* speak of, by name, and what is fitted to them or to some of them."""
 
-    def __init__(self, data: Sequence[Rate]) -> None:
+    def __init__(self, data: Sequence[Observation]) -> None:
         """Collect the parameters; those of the law come first."""
         self.data = list(data)
         softwares = sorted({rate.scenario.software.name for rate in self.data})
@@ -55,7 +57,7 @@ class Fit:
         groups += [(f"kernel_time {name}", KERNEL_TIME) for name in softwares]
         self._of_law = len(groups)
         for position, spread in enumerate((CORES, ARCHITECTURE, CARD, SOFTWARE)):
-            groups += [(name, spread) for name in sorted({rate.effects[position] for rate in self.data})]
+            groups += [(name, spread) for name in sorted({effects(rate)[position] for rate in self.data})]
         self.names = [name for name, _ in groups]
         self.spreads = [spread for _, spread in groups]
 
@@ -87,15 +89,16 @@ class Fit:
 
     def _around(self, values: Values) -> "_Around":
         count, law = len(self.data), self.names[: self._of_law]
-        parts = np.array([rate.parts(values) for rate in self.data])
+        parts = np.array([law_parts(rate, values) for rate in self.data])
         slopes = np.zeros((self._of_law, count, 2))
         for column, name in enumerate(law):
             moved = dict(values) | {name: values.get(name, 0.0) + _STEP}
             own = [i for i, rate in enumerate(self.data) if _touches(name, rate)]
-            slopes[column, own] = (np.array([self.data[i].parts(moved) for i in own]) - parts[own]) / _STEP
+            slopes[column, own] = (np.array([law_parts(self.data[i], moved) for i in own]) - parts[own]) / _STEP
         at = np.array([values.get(name, 0.0) for name in law])
-        speeds = np.array([[float(name in rate.effects) for name in self.names[self._of_law :]] for rate in self.data])
-        observed = np.array([rate.seconds for rate in self.data])
+        names = self.names[self._of_law :]
+        speeds = np.array([[float(name in own) for name in names] for own in map(effects, self.data)])
+        observed = np.array([rate.value for rate in self.data])
         return _Around(at, parts, slopes, speeds, observed)
 
     def _solved(self, train: Sequence[int], around: "_Around", start: Values) -> dict[str, float]:
@@ -183,7 +186,7 @@ class _Around:
         return grown, np.maximum(longer, 1e-30), compute, np.maximum(update, 1e-30)
 
 
-def _touches(name: str, rate: Rate) -> bool:
+def _touches(name: str, rate: Observation) -> bool:
     """Return whether parameter *name*, of the law, stands in what *rate* takes."""
     kind, _, of = name.partition(" ")
     return kind == "kernels" or rate.scenario.software.name == of

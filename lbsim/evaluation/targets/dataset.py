@@ -23,7 +23,7 @@ class Place:
     def classes(self) -> frozenset[str]:
         """Of the cases; InputError names a file that is wrong."""
         files = case_files(self.cases)
-        return frozenset(observed.class_ for file in files for observed in read_case_file(file).observed)
+        return frozenset(entry.class_ for file in files for entry in read_case_file(file).observed)
 
     def no_case(self, class_: str) -> str:
         """Return why a line has no number."""

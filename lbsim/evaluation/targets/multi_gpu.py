@@ -8,7 +8,8 @@ from itertools import combinations
 
 from lbsim.errors import InputError
 from lbsim.evaluation.cross_validation.folds import Kind
-from lbsim.evaluation.cross_validation.leave_out import COVERAGE, TARGETS, LeftOut, Summary, leave_out, summaries
+from lbsim.evaluation.cross_validation.leave_out import COVERAGE, TARGETS, HeldOut, Summary, leave_out, summaries
+from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.targets.dataset import Place
 from lbsim.evaluation.targets.result import ALL_REDUCES, HKB, INTERVALS, SCALING, Line
 
@@ -30,26 +31,26 @@ _WHAT_OF_ALL_REDUCES: dict[Kind, str] = _WHAT | {"scale": "rank count", "model":
 
 def lines(kind: Kind, place: Place) -> Iterator[Line]:
     """Yield the errors of each class that has an aim, the order of the policies, and the coverage by class."""
-    results = _left_out(kind, place)
-    found = {one.class_: one for one in summaries(kind, results)}
+    held_out = _held_out(kind, place)
+    found = {one.class_: one for one in summaries(kind, held_out)}
     for (of, class_), line in _LINES.items():
         if of == kind:
             aim, summary = TARGETS[kind, class_], found.get(class_)
             aimed = replace(line, mean_aim=aim.mean, worst_aim=aim.worst)
             yield aimed.not_here(place.no_case(class_)) if summary is None else _told(aimed, summary)
     if kind == "scale":
-        yield _order(place, results)
+        yield _order(place, held_out.residuals)
     for class_, summary in found.items():
         if class_.startswith("scaling") == (kind == "system"):
             yield _coverage(kind, class_, summary)
 
 
-def _left_out(kind: Kind, place: Place) -> list[LeftOut]:
+def _held_out(kind: Kind, place: Place) -> HeldOut:
     try:
         return leave_out(kind, place.cases)
     except InputError as error:
         if str(error).startswith("--leave-out"):  # nothing there that can be; a fault in a file is another error
-            return []
+            return HeldOut((), ())
         raise
 
 
@@ -64,24 +65,24 @@ def _told(line: Line, summary: Summary) -> Line:
     )
 
 
-def _order(place: Place, results: Iterable[LeftOut]) -> Line:
+def _order(place: Place, results: Iterable[Residual]) -> Line:
     line = Line(HKB, "pairs of policies in the right order", share_aim=(1.0, 1.0), how="that differ by more than 2 %")
-    right = list(ordered(one for one in results if one.case.observed.class_ == _POLICIES))
+    right = list(ordered(one for one in results if one.observation.case.class_ == _POLICIES))
     return line.of_shares(right) if right else line.not_here(place.no_case(_POLICIES))
 
 
-def ordered(results: Iterable[LeftOut]) -> Iterator[bool]:
+def ordered(results: Iterable[Residual]) -> Iterator[bool]:
     """Yield whether their order was predicted, for each two plans of a system, model and scale that really differ."""
-    alike: dict[tuple[object, ...], list[LeftOut]] = defaultdict(list)
+    alike: dict[tuple[object, ...], list[Residual]] = defaultdict(list)
     for one in results:
-        scenario = one.case.scenario
-        key = (one.case.file.system, scenario.cluster.name, scenario.model, scenario.plan.gpus)
-        alike[*key, scenario.plan.batch_per_gpu, one.case.observed.quantity].append(one)
+        scenario = one.observation.scenario
+        key = (one.observation.case.system, scenario.cluster.name, scenario.model, scenario.plan.gpus)
+        alike[*key, scenario.plan.batch_per_gpu, one.observation.quantity].append(one)
     for group in alike.values():
         for one, other in combinations(group, 2):
-            observed = math.log(one.case.observed.si / other.case.observed.si)
+            observed = math.log(one.observed / other.observed)
             if abs(observed) > math.log1p(APART):
-                yield (observed + one.residual - other.residual) * observed > 0
+                yield (observed + one.logarithm - other.logarithm) * observed > 0
 
 
 def _coverage(kind: Kind, class_: str, summary: Summary) -> Line:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from lbsim.calibration.calibrate import fit
 from lbsim.calibration.observations import find
-from lbsim.calibration.problem import Observation
 from lbsim.evaluation.targets.dataset import Place
 from lbsim.evaluation.targets.result import OWN_TRACES, Line
+from lbsim.measurements.observation import Observation
 from lbsim.measurements.trace import read_trace
 from lbsim.profiles.catalog import SHIPPED
 from lbsim.simulation.metrics import ScenarioMetrics

@@ -30,7 +30,7 @@ def lines(place: Place) -> Iterator[Line]:
         own = [bool(result.inside) for result in groups[name]]
         insides += own
         if line.share_aim is None:
-            yield line.of_errors((result.id, result.relative_error) for result in groups[name])
+            yield line.of_errors((result.observation.case.id, result.relative_error) for result in groups[name])
         else:
             yield line.of_shares(own)
     if insides:

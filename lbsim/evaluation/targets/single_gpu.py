@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lbsim.evaluation.cross_validation.leave_out import COVERAGE, half_width
+from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.fit import Fit
-from lbsim.evaluation.single_gpu.leave_out import GROUPS, Unseen, folds, from_another_model, left_out
+from lbsim.evaluation.single_gpu.leave_out import GROUPS, folds, from_another_model, left_out
+from lbsim.evaluation.single_gpu.rates import cores as cores_of
 from lbsim.evaluation.single_gpu.rates import rates
 from lbsim.evaluation.targets.dataset import Place
 from lbsim.evaluation.targets.result import INTERVALS, SINGLE_GPU, Line
@@ -31,7 +33,7 @@ def lines(place: Place) -> Iterator[Line]:
     """Yield the errors of what is left out, and the coverage by class."""
     aimed = (_ROW, _MODEL, _ANY_MODEL, *_SOURCE.values())
     data = rates("calibrate", place.cases) if any(one.startswith(_CLASS) for one in place.classes) else []
-    if len({rate.system for rate in data}) < 2:
+    if len({rate.case.system for rate in data}) < 2:
         yield from (line.not_here(place.no_case(_CLASS)) for line in aimed)
         return
     fit = Fit(data)
@@ -45,32 +47,36 @@ def lines(place: Place) -> Iterator[Line]:
     yield _told(_ANY_MODEL, of_models)
     for what, found in (("row", alone), ("source", of_sources)):
         for cores, line in _SOURCE.items():
-            own = [one for one in found if one.rate.cores == cores]
+            own = [one for one in found if cores_of(one.observation) == cores]
             if what == "source":
                 yield _told(line, own)
             yield _coverage(what, f"one GPU, {_CORES[cores]}, {what} left out", own)
 
 
-def _told(line: Line, found: Sequence[Unseen]) -> Line:
+def _told(line: Line, found: Sequence[Residual]) -> Line:
     if not found:
         return line.not_here("no case that can be left out")
-    return line.of_errors((one.name, math.expm1(one.error)) for one in found)
+    return line.of_errors((_name(one), math.expm1(one.logarithm)) for one in found)
 
 
-def _coverage(group: str, what: str, found: Sequence[Unseen]) -> Line:
+def _name(one: Residual) -> str:
+    return f"{one.observation.case.id}/{one.anchor.case.id}" if one.anchor else one.observation.case.id
+
+
+def _coverage(group: str, what: str, found: Sequence[Residual]) -> Line:
     line, insides = Line(INTERVALS, what, share_aim=COVERAGE), list(insides_of(group, found))
     if 2 * len(insides) < max(1, len(found)):
         return line.not_here(f"for most rates, fewer than {_FEWEST} of another {group} are there to learn a width from")
     return line.of_shares(insides)
 
 
-def insides_of(group: str, found: Sequence[Unseen]) -> Iterator[bool]:
+def insides_of(group: str, found: Sequence[Residual]) -> Iterator[bool]:
     """Yield whether each lies inside an interval as wide as the residuals of the others ask, of another *group* alone.
 
     What was left out together with a rate says nothing of how far off its prediction may be.
     """
     of = GROUPS[group]
     for one in found:
-        others = [other.error for other in found if of(other.rate) != of(one.rate)]
+        others = [other.logarithm for other in found if of(other.observation) != of(one.observation)]
         if len(others) >= _FEWEST:
-            yield abs(one.error) <= half_width(others)
+            yield abs(one.logarithm) <= half_width(others)

@@ -12,7 +12,7 @@ from lbsim.harness.communication import collectives
 from lbsim.harness.communication.options import DTYPES, CommunicationOptions, Precision
 from lbsim.harness.communication.process_group import Ranks, gathered, together
 from lbsim.harness.communication.step_recorder import clock
-from lbsim.measurements.trace import Observation, Trace
+from lbsim.measurements.trace import Trace, TraceEntry
 
 TYPES: dict[Precision, str] = {"fp32": "float", "fp16": "half", "bf16": "bfloat16"}
 """As nccl-tests calls them."""
@@ -46,7 +46,7 @@ def measure(
             samples = list(_samples(place, way, torch.zeros(count, dtype=dtype, device=place.device), repeats))
             message = count * dtype.itemsize
             settings = {"all_reduce": name, "carrier": way.carrier(message), "precision": precision, "message": message}
-            observations.append(Observation(quantity="all_reduce", settings=settings, samples=_over_ranks(samples)))
+            observations.append(TraceEntry(quantity="all_reduce", settings=settings, samples=_over_ranks(samples)))
             progress()
     return Trace(
         measured="all-reduce",

@@ -20,7 +20,7 @@ from lbsim.harness.communication.step_recorder import clock
 from lbsim.harness.training.optimizer import build as build_optimizer
 from lbsim.harness.training.options import OptimizerName, Precision, TrainOptions
 from lbsim.harness.training.precision import Masters, inputs_in, require
-from lbsim.measurements.trace import Observation, Trace
+from lbsim.measurements.trace import Trace, TraceEntry
 
 _RATE = 1e-4
 _HALF = {"mixed": torch.float16, "bf16": torch.bfloat16}
@@ -44,7 +44,7 @@ def measure(
     if place.size > 1:
         raise InputError("bench step is of one process; for several write bench scaling")
     stands_on = evidence(place)
-    observations: list[Observation] = []
+    observations: list[TraceEntry] = []
 
     def one(precision: str, batch: int) -> None:
         if precision not in PRECISIONS:
@@ -60,7 +60,7 @@ def measure(
         for name, seconds in _in_turns({"harness": ours, "plain": plain}, place.device, repeats, warm_up).items():
             settings = {"precision": precision, "batch_per_gpu": batch}
             observations.append(
-                Observation(quantity="step_time", subject=name, settings=settings, samples=tuple(seconds))
+                TraceEntry(quantity="step_time", subject=name, settings=settings, samples=tuple(seconds))
             )
         progress()
 

@@ -15,7 +15,7 @@ from lbsim.harness.communication.gradient_engine import Engine, GradientEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.process_group import Ranks, gathered, together
 from lbsim.harness.communication.step_recorder import StepRecorder, clock
-from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace
+from lbsim.measurements.trace import RankTimeline, Setting, Trace, TraceEntry
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def _step(work: Work, recorder: StepRecorder | None) -> None:
         recorder.mark("step")
 
 
-def _observations(timelines: list[RankTimeline], ranks: int) -> list[Observation]:
+def _observations(timelines: list[RankTimeline], ranks: int) -> list[TraceEntry]:
     """Return, rank by rank, how long its steps were."""
     return [
-        Observation(
+        TraceEntry(
             quantity="step_time",
             subject=f"rank {rank}",
             samples=tuple(timeline.marks["step"] for timeline in timelines if timeline.rank == rank),

@@ -16,7 +16,7 @@ from lbsim.harness.communication.gradient_engine import GradientEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.process_group import Ranks
 from lbsim.harness.communication.step_recorder import Clock, Mark, StepRecorder, clock
-from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace
+from lbsim.measurements.trace import RankTimeline, Setting, Trace, TraceEntry
 
 Samples = dict[tuple[str, str], list[float]]
 """By quantity and subject."""
@@ -45,7 +45,7 @@ def measure(
     for precision in precisions:
         require_precision(precision, place.device)
     stands_on = evidence(place)  # before it adds to the load
-    observations: list[Observation] = []
+    observations: list[TraceEntry] = []
     timelines: list[RankTimeline] = []
 
     def one(precision: str, batch: int) -> None:
@@ -56,7 +56,7 @@ def measure(
         timelines.extend([] if timelines else steps)
         for (quantity, name), samples in found.items():
             rounded = tuple(round(max(0.0, sample), 8) for sample in samples)
-            observations.append(Observation(quantity=quantity, subject=name, settings=settings, samples=rounded))
+            observations.append(TraceEntry(quantity=quantity, subject=name, settings=settings, samples=rounded))
         progress()
 
     which_fit(precisions, batches, one, tell)

@@ -11,8 +11,8 @@ import io
 from pathlib import Path
 
 from lbsim.errors import InputError, unknown
-from lbsim.measurements.case import ALL_REDUCES, QUANTITIES
 from lbsim.measurements.measurement import Measurement, Reading, positive
+from lbsim.measurements.quantities import ALL_REDUCES, QUANTITIES
 from lbsim.units import DATA, DATA_RATE, TIME, Dimension
 
 _ALONE: dict[str, Dimension] = ALL_REDUCES | {"message_time": TIME, "message_rate": DATA_RATE}

@@ -7,7 +7,7 @@ from statistics import median
 
 from lbsim.errors import InputError
 from lbsim.measurements.measurement import Measurement, Reading
-from lbsim.measurements.trace import Observation, Trace, parse_trace
+from lbsim.measurements.trace import Trace, TraceEntry, parse_trace
 
 _STEPS = {"step_time": "step_time", "forward": "breakdown.forward", "backward": "breakdown.backward"}
 _NORMAL = 1.4826
@@ -47,7 +47,7 @@ def _told(left_out: dict[str, list[int]]) -> Iterator[str]:
         yield f"observations.{first}{f' and {len(others)} more' if others else ''}: {reason}"
 
 
-def _unlike(trace: Trace, one: Observation) -> str:
+def _unlike(trace: Trace, one: TraceEntry) -> str:
     """Return why *one* was measured under what no prediction describes; nothing if it was not."""
     evidence = trace.evidence
     if evidence.gpu is None and trace.gpus > evidence.cpus:
@@ -57,7 +57,7 @@ def _unlike(trace: Trace, one: Observation) -> str:
     return ""
 
 
-def _all_reduce(trace: Trace, one: Observation, where: str) -> Measurement:
+def _all_reduce(trace: Trace, one: TraceEntry, where: str) -> Measurement:
     settings = trace.settings | one.settings
     message = settings.get("message")
     if isinstance(message, bool) or not isinstance(message, int | float) or not 0 < message < math.inf:
@@ -72,7 +72,7 @@ def _all_reduce(trace: Trace, one: Observation, where: str) -> Measurement:
     return Measurement("all_reduce_time", value, where, float(message), _uncertainty(one), changes)
 
 
-def _step(trace: Trace, one: Observation, where: str) -> Measurement:
+def _step(trace: Trace, one: TraceEntry, where: str) -> Measurement:
     settings = trace.settings | one.settings
     changes: dict[str, object] = {"plan.gpus": trace.gpus}
     named = ("batch_per_gpu", "precision", "overlap", "fusion_threshold", "fusion", "communication_precision")
@@ -82,13 +82,13 @@ def _step(trace: Trace, one: Observation, where: str) -> Measurement:
     return Measurement(_STEPS[one.quantity], value, where, None, _uncertainty(one), changes, model)
 
 
-def _positive(one: Observation, where: str) -> float:
+def _positive(one: TraceEntry, where: str) -> float:
     if one.median <= 0:
         raise InputError(f"{where}.samples: a median of 0 s cannot have been measured")
     return one.median
 
 
-def _uncertainty(one: Observation) -> float:
+def _uncertainty(one: TraceEntry) -> float:
     """Return the standard error of the median, relative: 1.25 times the mean's, for what is normally distributed."""
     spread = _NORMAL * median(abs(sample - one.median) for sample in one.samples)
     return 1.25 * spread / math.sqrt(len(one.samples)) / one.median
