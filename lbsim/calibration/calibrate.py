@@ -116,7 +116,7 @@ def _calibration(
 def _fitted(problem: CalibrationProblem, k: int, found: RobustFit, index: int) -> Fitted:
     parameter = problem.parameters[k]
     scenario = next(problem.scenarios[number] for number, own in enumerate(problem.has) if k in own)
-    value = float(f"{from_unconstrained(float(found.places[index]), parameter.prior.line):.6g}")
+    value = float(f"{from_unconstrained(float(found.values[index]), parameter.prior.line):.6g}")
     return Fitted(
         path=parameter.path,
         of=parameter.of,

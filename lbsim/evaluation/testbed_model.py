@@ -127,4 +127,4 @@ def fit(measured: TestbedMeasurements, computed: tuple[ComputeTimes, ...], kind:
     observed = np.log([one.value for one in measured.values()])
     problem = _Problem(list(measured), computed, kind)
     found = robust_least_squares.fit(problem, observed, np.full(len(measured), _NOISE), priors)
-    return kind.of(computed, found.places.tolist())
+    return kind.of(computed, found.values.tolist())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lbsim.calibration.robust_least_squares import Linear, Problem, Vector, fit
+from lbsim.calibration.robust_least_squares import Linearization, Problem, Vector, fit
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.evaluation.cross_validation.corrections import CONSTANT, FAMILIES, Family, corrected
 from lbsim.evaluation.cross_validation.folds import family as family_of
@@ -77,10 +77,10 @@ def fit_corrections(training: Sequence[Observation], predictions: Predictions, *
     columns = [{path: keys.index(key) for path, key in each.items()} for each in own]
     problem: Problem = _Corrected(training, columns, predictions, family)
     if family.linear:
-        problem = Linear.of(problem, np.zeros(len(keys)))
+        problem = Linearization.of(problem, np.zeros(len(keys)))
     sigma = np.array([math.hypot(family.noise, one.measurement.relative_uncertainty) for one in training])
     found = fit(problem, np.zeros(len(training)), sigma, [family.prior(path) for path, _ in keys])
-    return Corrections(dict(zip(keys, found.places.tolist(), strict=True)), shared)
+    return Corrections(dict(zip(keys, found.values.tolist(), strict=True)), shared)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ with c what the GPU computes and u its update, which no speed changes. Both are 
 :math:`e^θ`; with the other parameters the fit takes c for exponential and u for linear, around a point that is moved
 until it stays. What is left out is predicted with the law itself.
 
-Residuals count by a loss that is linear in the end, :math:`2 (\sqrt{1 + r^2} - 1)`, so that outliers pull little; so do
-the parameters' distances from where they start, for a few cards and softwares are far from the others. (Priors of
-`lbsim.calibration.robust_least_squares` are normal.) Rates whose role is ``validate`` are never fitted to.
+The objective is that of `lbsim.calibration.robust_least_squares`, with the same loss on the priors as on the residuals,
+for a few cards and softwares are far from the others. Rates whose role is ``validate`` are never fitted to.
 """
 
 import math
@@ -21,13 +20,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lbsim.calibration.priors import Prior
+from lbsim.calibration.robust_least_squares import Objective, Vector
 from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, Values, effects
 from lbsim.evaluation.single_gpu.rates import parts as law_parts
 from lbsim.measurements.observation import Observation
-
-Vector = NDArray[np.float64]
 
 NOISE = 0.06
 """Spread of the logarithm of a rate between runs of one framework by others, about."""
@@ -41,9 +39,6 @@ _STAYS = 5e-3
 _NEAR = 0.05
 """The same, of a parameter of the kernels from where the law was taken."""
 _MOST_ROUNDS = 6
-_MOST_STEPS = 60
-_SETTLED = 1e-4
-"""The same, of one step of the fit around one point."""
 
 
 class Fit:
@@ -59,7 +54,7 @@ class Fit:
         for position, spread in enumerate((CORES, ARCHITECTURE, CARD, SOFTWARE)):
             groups += [(name, spread) for name in sorted({effects(rate)[position] for rate in self.data})]
         self.names = [name for name, _ in groups]
-        self.spreads = [spread for _, spread in groups]
+        self.priors = [_prior(name, spread) for name, spread in groups]
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -98,43 +93,23 @@ class Fit:
         at = np.array([values.get(name, 0.0) for name in law])
         names = self.names[self._of_law :]
         speeds = np.array([[float(name in own) for name in names] for own in map(effects, self.data)])
-        observed = np.array([rate.value for rate in self.data])
+        observed = np.log([rate.value for rate in self.data])
         return _Around(at, parts, slopes, speeds, observed)
 
     def _solved(self, train: Sequence[int], around: "_Around", start: Values) -> dict[str, float]:
-        """Return the parameters that fit the data at the places *train* best, robustly.
-
-        Weighted least squares, again and again: each weight is what the loss makes of the residual before.
-        """
-        own, spreads, most = around.of(list(train)), np.array(self.spreads), self._most()
-        values = np.minimum([start.get(name, 0.0) for name in self.names], most)
-        for _ in range(_MOST_STEPS):
-            residuals = np.concatenate([own.errors(values) / NOISE, values / spreads])
-            slopes = np.vstack([own.slopes_of_errors(values) / NOISE, np.diag(1 / spreads)])
-            weighted = slopes.T / np.sqrt(1 + residuals**2)
-            before, values = (
-                values,
-                np.minimum(values + _step(weighted @ slopes, -weighted @ residuals, values >= most), most),
-            )
-            if np.max(np.abs(values - before)) < _SETTLED:
-                break
+        """Return the parameters that fit the rates with the numbers *train* best, with the law as it is *around*."""
+        own = around.of(list(train))
+        objective = Objective(own.observed, np.full(len(own.observed), NOISE), self.priors, robust_priors=True)
+        values = objective.minimise(own, np.array([start.get(name, 0.0) for name in self.names]))
         return dict(zip(self.names, values.tolist(), strict=True))
 
-    def _most(self) -> Vector:
-        """Return the highest value of each parameter: efficiencies have one."""
-        most = np.full(len(self.names), np.inf)
-        for column, name in enumerate(KERNEL_PRIORS):
-            if name.endswith("_efficiency"):
-                most[column] = math.log(MOST_EFFICIENT / KERNEL_PRIORS[name][0])
-        return most
 
-
-def _step(curvature: Vector, downhill: Vector, highest: NDArray[np.bool_]) -> Vector:
-    """Return the step to the least of a quadratic form; what is the *highest* that it may be does not rise."""
-    free = ~(highest & (downhill > 0))
-    step = np.zeros(len(downhill))
-    step[free] = np.linalg.solve(curvature[np.ix_(free, free)], downhill[free])
-    return step
+def _prior(name: str, spread: float) -> Prior:
+    """Return the prior of a parameter: around where it starts; an efficiency has a highest value."""
+    field, highest = name.removeprefix("kernels "), math.inf
+    if field.endswith("_efficiency"):
+        highest = math.log(MOST_EFFICIENT / KERNEL_PRIORS[field][0])
+    return Prior("log", 0.0, spread, -math.inf, highest)
 
 
 @dataclass(frozen=True)
@@ -150,6 +125,7 @@ class _Around:
     speeds: Vector
     """1 for each speed that a rate has."""
     observed: Vector
+    """Logarithm of each measured time."""
 
     def of(self, which: Sequence[int]) -> "_Around":
         return _Around(self.at, self.parts[which], self.slopes[:, which], self.speeds[which], self.observed[which])
@@ -159,13 +135,13 @@ class _Around:
         there = (values[f"kernels {name}"] for name in KERNEL_PRIORS)
         return all(abs(value - here) < _NEAR for value, here in zip(there, self.at, strict=False))
 
-    def errors(self, values: Vector) -> Vector:
-        """Return ln(predicted / observed) of each rate."""
+    def logarithms(self, values: Vector) -> Vector:
+        """Return the logarithm of each predicted time."""
         _, _, compute, update = self._times(values)
-        return np.asarray(np.log((compute + update) / self.observed))
+        return np.asarray(np.log(compute + update))
 
-    def slopes_of_errors(self, values: Vector) -> Vector:
-        """Return what each rate's error changes by with each parameter."""
+    def derivatives(self, values: Vector) -> Vector:
+        """Return the Jacobian of the logarithms."""
         grown, longer, compute, update = self._times(values)
         factor, whole = compute / longer, compute + update
         moved = np.exp(values[len(KERNEL_PRIORS) : len(self.at)] - self.at[len(KERNEL_PRIORS) :])[:, None]

@@ -62,7 +62,7 @@ def test_the_fit_is_where_no_parameter_can_move_to_make_it_better(place):
 
     def cost(values):
         errors = np.array([residual(rate, values).logarithm for rate in fit.data]) / 0.06
-        priors = np.array([values[name] / spread for name, spread in zip(fit.names, fit.spreads, strict=True)])
+        priors = np.array([values[name] / prior.width for name, prior in zip(fit.names, fit.priors, strict=True)])
         return float(np.sum(2 * (np.sqrt(1 + np.concatenate([errors, priors]) ** 2) - 1)))
 
     least = cost(fit.values)
