@@ -1,17 +1,17 @@
-"""Observations to fit to: of traces, under the scenario asked about, and of cases, under their own."""
+"""Observations to fit to: from traces, in the scenario of the request, and from cases, in their own scenarios."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lbsim.calibration.calibration import Source
-from lbsim.calibration.problem import Observation
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.errors import InputError
-from lbsim.measurements.case import CaseFile, read_case_file
+from lbsim.measurements.case import CaseFile, case_observation, read_case_file
 from lbsim.measurements.measurement import Measurement, Reading, checksum, read
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
@@ -35,32 +35,38 @@ _STEPS = (
 )
 
 
+__all__ = ["CalibrationData", "is_named", "read_observations"]
+
+
 @dataclass(frozen=True)
-class Found:
-    """What files say that can be fitted to."""
+class CalibrationData:
+    """Observations of several files, and their provenance."""
 
     observations: tuple[Observation, ...]
     sources: tuple[Source, ...]
     left_out: tuple[str, ...]
-    """What cannot, and why."""
+    """Entries that cannot be fitted to, each with the reason."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What these observations can speak for; a fit leaves alone what they turn out not to tell."""
+        """Default parameters: paths that these observations may determine."""
         quantities = {one.quantity for one in self.observations}
         return (*_LINKS, *(_STEPS if quantities - set(MICROBENCHMARKS) else ()))
 
 
-def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders) -> Found:
-    """Return what is observed in *files*, under the scenario of *tables* and *changes* where a file has none itself.
+def read_observations(
+    files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders
+) -> CalibrationData:
+    """Return the observations of *files*: of case files in their own scenarios, of others in that of the request.
 
-    InputError for a trace that was taken on another machine than the scenario's.
+    *tables* and *changes* are the request's scenario. InputError if nothing can be fitted to, or for a trace that was
+    taken on another machine than the scenario's.
     """
     observations: list[Observation] = []
     sources, left_out = [], []
     for file in files:
         if file.suffix == ".toml":
-            own = of_cases(file, read_case_file(file), calibrate_only=True)
+            own = of_cases(file, read_case_file(file))
             missing = [] if own else [f"{file}: no observation in it has role = 'calibrate'"]
         else:
             own, missing = _of_reading(file, read(file), tables, changes, folders)
@@ -69,29 +75,13 @@ def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any
         if own:
             sources.append(Source(file=file.name, sha256=checksum(file), observations=len(own)))
     if not observations:
-        raise InputError(f"nothing in {', '.join(map(str, files))} can be fitted to: {'; '.join(left_out[:3])}")
-    return Found(tuple(observations), tuple(sources), tuple(left_out))
+        raise InputError(f"no observations to fit to in {', '.join(map(str, files))}: {'; '.join(left_out[:3])}")
+    return CalibrationData(tuple(observations), tuple(sources), tuple(left_out))
 
 
-def of_cases(file: Path, content: CaseFile, *, calibrate_only: bool = False) -> list[Observation]:
-    """Return the observations of a case file, or those that a fit may use; InputError names the one that is wrong."""
-    folders = Folders(beside=file.parent.absolute())
-    found = []
-    for one in content.observed:
-        if calibrate_only and one.role != "calibrate":
-            continue
-        try:
-            scenario = build_scenario(content.scenario, one.set, folders)
-            base = (
-                None
-                if one.relative_to is None
-                else build_scenario(content.scenario, one.set | one.relative_to, folders)
-            )
-        except InputError as error:
-            raise InputError(f"{file}: {one.id}: {error}") from None
-        where = f"{file}: {one.id}"
-        found.append(Observation(scenario, one.quantity, one.si, one.relative_uncertainty, where, one.message, base))
-    return found
+def of_cases(file: Path, content: CaseFile) -> list[Observation]:
+    """Return the observations of a case file that a fit may use; InputError names the one that is wrong."""
+    return [case_observation(file, content, entry) for entry in content.observed if entry.role == "calibrate"]
 
 
 def _of_reading(
@@ -106,9 +96,9 @@ def _of_reading(
             _same_machine(made[key], reading, file)
         scenario, where = made[key], f"{file}: {one.where.removeprefix(f'{file}: ')}"
         if one.model and one.model != scenario.model:
-            left_out.append(f"{where}: {one.quantity} of {one.model}, which is another model than {scenario.model}")
+            left_out.append(f"{where}: {one.quantity} of {one.model}, and the scenario is of {scenario.model}")
         else:
-            found.append(Observation(scenario, one.quantity, one.value, one.relative_uncertainty, where, one.message))
+            found.append(Observation(replace(one, where=where), scenario))
     return found, left_out
 
 
@@ -118,7 +108,7 @@ def _scenario(
     plan = dict(tables.get("plan", {}))
     gpus = one.changes.get("plan.gpus", plan.get("gpus"))
     if gpus is None:
-        raise InputError(f"{file}: it does not say on how many GPUs it was measured; write --gpus")
+        raise InputError(f"{file}: the file does not state the number of GPUs; write --gpus")
     try:
         return build_scenario(
             dict(tables) | {"plan": plan | {"gpus": gpus}}, dict(changes) | dict(one.changes), folders
@@ -137,7 +127,7 @@ def _same_machine(scenario: Scenario, reading: Reading, file: Path) -> None:
 
 
 def is_named(profile: str, machine: str) -> bool:
-    """Return whether *machine*, as a tool names it, is what *profile* is called: by the first word that has a number.
+    """Return whether *profile* is of *machine*, as a tool names it: by the first word that has a digit.
 
     >>> is_named("a100-sxm-40gb", "NVIDIA A100-SXM4-40GB"), is_named("h100-sxm", "Tesla V100-SXM2-16GB")
     (True, False)

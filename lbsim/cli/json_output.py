@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from lbsim.analysis.tune import Tuning
     from lbsim.calibration.calibration import Calibration
     from lbsim.communication.collective_time import Timing
-    from lbsim.evaluation.validate import Result, Validation
+    from lbsim.evaluation.residual import Residual
+    from lbsim.evaluation.validate import Validation
     from lbsim.simulation.per_rank import RankRuns
     from lbsim.simulation.prediction import Prediction
 
@@ -95,7 +96,8 @@ def tuning_json(tuning: "Tuning") -> dict[str, Any]:
 
 def calibration_json(calibration: "Calibration") -> dict[str, Any]:
     """Return the calibration as its profile holds it: fitted values with units, covariance, errors and sources."""
-    return calibration.model_dump(mode="json", exclude_none=True)
+    content = calibration.model_dump(mode="json", exclude_none=True)
+    return content | {"untold": content["undetermined"]}  # the key of lbsim 0.1
 
 
 def timing_json(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
@@ -140,19 +142,20 @@ def validation_json(validation: "Validation") -> dict[str, Any]:
     }
 
 
-def _result_json(result: "Result") -> dict[str, Any]:
+def _result_json(result: "Residual") -> dict[str, Any]:
+    case = result.observation.case
     return {
-        "system": result.system,
-        "source": result.source,
-        "id": result.id,
-        "quantity": result.quantity,
-        "class": result.class_,
+        "system": case.system,
+        "source": case.source,
+        "id": case.id,
+        "quantity": case.quantity,
+        "class": case.class_,
         "observed": result.observed,
         "predicted": result.predicted,
         "low": result.low,
         "high": result.high,
         "relative_error": result.relative_error,
-        "role": result.role,
-        "fitted_on_this_system": result.fitted_on_this_system,
-        "anchored": result.anchored,
+        "role": case.role,
+        "fitted_on_this_system": case.fitted_on_this_system,
+        "anchored": result.observation.anchored,
     }

@@ -1,14 +1,12 @@
-"""Fits a testbed's links on 2 and 4 hosts, and predicts more hosts, another rate, and plans that were not fitted.
+"""Testbed model: links fitted on 2 and 4 hosts, then more hosts, another rate and other plans predicted.
 
-Of what `reports/testbed/measure.py` measured, all-reduces by Gloo's ring and steps by two plans are fitted, at two of
-the three rates: the share of the links' rate, the latency of a ring's step, what a collective costs and what a step
-costs. Predictions are lbsim's own: its collectives, fusion and simulation, on the testbed as a cluster.
+The parameters are the efficiency of the links, the latency of a ring's step, the time per collective and the time per
+step. Predictions use lbsim's collectives, fusion and simulation, with the testbed as a cluster.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Self
 
@@ -21,10 +19,8 @@ from lbsim.communication.all_reduce import hierarchical, ring, two_level
 from lbsim.communication.collective import Collective
 from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import fuse
-from lbsim.compute.gradients import ComputeTimes, GradientTensor
-from lbsim.errors import InputError
-from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace, read_trace
-from lbsim.measurements.trace_timeline import timelines_of
+from lbsim.compute.gradients import ComputeTimes
+from lbsim.evaluation.testbed_measurements import TestbedMeasurements, TestbedSetup
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
@@ -32,119 +28,13 @@ from lbsim.simulation.step_schedule import StepSchedule, Transfer
 from lbsim.simulation.step_simulator import simulate_schedule
 from lbsim.testbed.network import FRAME, PAYLOAD
 
-FITTED_HOSTS, LEFT_OUT_RATE = (2, 4), 10e6
-"""Bytes a second: 80 Mb/s."""
-FITTED_PLANS = (("one-buffer", False), ("threshold", True))
-SMALL = 256 * 1024.0
-"""Bytes; smaller messages are a class of their own, as their time is the processors', not the links'."""
 PRIORS = {"efficiency": 0.99, "latency": 5e-4, "collective": 5e-4, "step": 2e-3}
-"""Where the fit starts, and what it is drawn to, weakly; seconds but the first."""
-_COMPUTE = "compute.json"
-_WARM_UP = 2
+"""Means of the weak priors, where the fit starts; seconds, but the efficiency a fraction."""
 _WIDTH, _REACH, _STEP = math.log(10), 2.0, 1e-3
-"""Of a prior in the logarithm, how many of them it is looked for within, and the step of a derivative."""
+"""Standard deviation of a prior in the logarithm, its multiples to the bounds, and the step of derivatives."""
 _NOISE = 0.02
-"""Spread of the logarithm of a median, about."""
+"""Approximate standard deviation of the logarithm of a median."""
 _SOURCE = "lbsim testbed"
-_OF_ALL_REDUCES = {"all_reduce", "message"}
-_OF_STEPS = {"all_reduce", "fusion", "overlap", "fusion_threshold", "hybrid_threshold"}
-"""Settings that an observation has."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One thing measured: an all-reduce, or the steps by one plan."""
-
-    quantity: str
-    hosts: int
-    rate: float
-    settings: tuple[tuple[str, Setting], ...]
-    seconds: float
-    """Median; of steps, of the slowest rank's."""
-    low: float
-    high: float
-
-    @property
-    def said(self) -> dict[str, Setting]:
-        """What was chosen."""
-        return dict(self.settings)
-
-    @property
-    def label(self) -> str:
-        """In a word or two."""
-        said = self.said
-        if self.quantity == "all_reduce":
-            return f"{said['all_reduce']} {float(said['message'] or 0) / 1024:.0f} KiB"
-        return f"{said['fusion']}{'' if said['overlap'] else ', no overlap'}, {said['all_reduce']}"
-
-    @property
-    def group(self) -> str:
-        """The class that its error is counted in."""
-        if self.quantity == "all_reduce":
-            return "all-reduce, 256 KiB and more" if float(self.said["message"] or 0) >= SMALL else "all-reduce, less"
-        return "steps without fusion" if self.said["fusion"] == "none" else "steps"
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the fit sees it."""
-        seen = self.hosts in FITTED_HOSTS and self.rate != LEFT_OUT_RATE and self.said["all_reduce"] == "backend"
-        return seen and (self.quantity == "all_reduce" or (self.said["fusion"], self.said["overlap"]) in FITTED_PLANS)
-
-
-def read(folder: Path) -> list[Measured]:
-    """Return what the traces in *folder* say was measured."""
-    found: list[Measured] = []
-    for file in sorted(folder.glob("*x*.json")):
-        trace = read_trace(file)
-        _check(trace, file)
-        found += _of_all_reduces(trace) if trace.measured == "all-reduce" else _of_steps(trace)
-    return found
-
-
-def _check(trace: Trace, file: Path) -> None:
-    """Raise InputError for a trace of something else than a testbed."""
-    if not isinstance(trace.settings.get("bandwidth"), float | int):
-        raise InputError(f"{file}: settings.bandwidth: no rate in bytes a second; was it measured on a testbed?")
-    needed = _OF_ALL_REDUCES if trace.measured == "all-reduce" else _OF_STEPS
-    for number, observation in enumerate(trace.observations):
-        missing = needed - set(observation.settings)
-        if missing:
-            raise InputError(f"{file}: observations.{number}.settings: no '{min(missing)}'; measure it anew")
-
-
-def _of_all_reduces(trace: Trace) -> Iterable[Measured]:
-    return (_measured(trace, observation, observation.samples) for observation in trace.observations)
-
-
-def _of_steps(trace: Trace) -> Iterable[Measured]:
-    plans: dict[tuple[tuple[str, Setting], ...], list[Observation]] = {}
-    for observation in trace.observations:
-        plans.setdefault(tuple(observation.settings.items()), []).append(observation)
-    for ranks in plans.values():
-        slowest = [max(samples) for samples in zip(*(rank.samples for rank in ranks), strict=True)]
-        yield _measured(trace, ranks[0], slowest)
-
-
-def _measured(trace: Trace, observation: Observation, samples: Iterable[float]) -> Measured:
-    times = sorted(samples)
-    rate = float(trace.settings["bandwidth"] or 0)
-    settings = tuple(observation.settings.items())
-    return Measured(observation.quantity, trace.gpus, rate, settings, median(times), times[0], times[-1])
-
-
-def compute(folder: Path) -> tuple[ComputeTimes, ...]:
-    """Return the steps that the hosts replayed after the warm-up."""
-    recorded = timelines_of(read_trace(folder / _COMPUTE), 0)
-    return tuple(_times(timeline) for timeline in recorded[_WARM_UP:])
-
-
-def _times(timeline: RankTimeline) -> ComputeTimes:
-    forward, latest, gradients = timeline.marks["forward"], 0.0, []
-    for number, gradient in zip(range(len(timeline.gradients), 0, -1), timeline.gradients, strict=True):
-        latest = max(latest, (gradient.ready or 0.0) - forward)
-        gradients.append(GradientTensor(gradient.name, number, gradient.elements, latest))
-    update = timeline.marks["step"] - timeline.marks["all_reduce"]
-    return ComputeTimes(forward, latest, update, 0.0, tuple(gradients))
 
 
 @dataclass(frozen=True)
@@ -152,9 +42,9 @@ class Model:
     """lbsim's own collectives, fusion and simulation, on the testbed as a cluster."""
 
     computed: tuple[ComputeTimes, ...]
-    """The steps that the hosts replay."""
+    """Compute times of the steps that the hosts replay."""
     efficiency: float
-    """Beside the share that frames leave to their payload."""
+    """Fraction of the rate, beyond the share that frames leave to their payload."""
     latency: float
     collective: float
     step: float
@@ -165,75 +55,76 @@ class Model:
         scaled = {name: prior * math.exp(value) for (name, prior), value in zip(PRIORS.items(), values, strict=True)}
         return cls(computed, **scaled | {"efficiency": min(1.0, scaled["efficiency"])})
 
-    def seconds(self, row: Measured) -> float:
-        """Return the predicted seconds of *row*."""
-        if row.quantity == "all_reduce":
-            return closed_form(*self.carried(float(row.said["message"] or 0), row))
-        return median(self._step(times, row) for times in self.computed)
+    def seconds(self, setup: TestbedSetup) -> float:
+        """Return the predicted seconds of *setup*."""
+        if setup.quantity == "all_reduce":
+            return closed_form(*self.carried(float(setup.options["message"] or 0), setup))
+        return median(self._step(times, setup) for times in self.computed)
 
-    def _step(self, times: ComputeTimes, row: Measured) -> float:
-        said = row.said
+    def _step(self, times: ComputeTimes, setup: TestbedSetup) -> float:
+        options = setup.options
         plan = Plan(
-            gpus=row.hosts,
+            gpus=setup.hosts,
             communication_precision="fp32",
-            fusion=str(said["fusion"]),
-            fusion_threshold=float(said["fusion_threshold"] or 0),
+            fusion=str(options["fusion"]),
+            fusion_threshold=float(options["fusion_threshold"] or 0),
         )
         gradients = times.gradients
-        if not said["overlap"]:
+        if not options["overlap"]:
             gradients = tuple(replace(gradient, ready=times.backward) for gradient in gradients)
-        transfers = tuple(Transfer(b, *self.carried(b.message, row)) for b in fuse(gradients, plan))
-        return simulate_schedule(StepSchedule(times, transfers, bool(said["overlap"]), overhead=self.step)).step_time
+        transfers = tuple(Transfer(b, *self.carried(b.message, setup)) for b in fuse(gradients, plan))
+        return simulate_schedule(StepSchedule(times, transfers, bool(options["overlap"]), overhead=self.step)).step_time
 
-    def carried(self, message: float, row: Measured) -> tuple[Collective, Fabric]:
-        """Return what carries *message* under the plan of *row*, and over what."""
-        name = str(row.said["all_reduce"])
+    def carried(self, message: float, setup: TestbedSetup) -> tuple[Collective, Fabric]:
+        """Return the collective that carries *message* under the plan of *setup*, and its fabric."""
+        name = str(setup.options["all_reduce"])
         if name == "hybrid":
-            name = "backend" if message >= float(row.said["hybrid_threshold"] or 0) else "hierarchical"
-        fabric = self.fabric(row, 2 if name == "two-level" else 1)
+            name = "backend" if message >= float(setup.options["hybrid_threshold"] or 0) else "hierarchical"
+        fabric = self.fabric(setup, 2 if name == "two-level" else 1)
         if name == "backend":
             return ring.all_reduce(message, fabric), fabric
         if name == "two-level":  # the harness's groups as nodes of two hosts, each with a link of its own
             return two_level.all_reduce(message, fabric), fabric
         return hierarchical.all_reduce(message, fabric), fabric
 
-    def fabric(self, row: Measured, hosts_per_node: int) -> Fabric:
-        """Return the testbed of *row* as the fabric of a cluster."""
+    def fabric(self, setup: TestbedSetup, hosts_per_node: int) -> Fabric:
+        """Return the testbed of *setup* as the fabric of a cluster."""
         share = self.efficiency * PAYLOAD / FRAME
-        link = Link(name="veth", source=_SOURCE, latency=self.latency, bandwidth=row.rate, efficiency=share)
+        link = Link(name="veth", source=_SOURCE, latency=self.latency, bandwidth=setup.rate, efficiency=share)
         library = self.library().model_copy(update={"per_collective": self.collective, "per_step": 0.0})
-        return Fabric(row.hosts, hosts_per_node, link, link, hosts_per_node, library, 2)
+        return Fabric(setup.hosts, hosts_per_node, link, link, hosts_per_node, library, 2)
 
     def library(self) -> Library:
-        """Return what the hosts communicate with, but for its costs, which are fitted."""
+        """Return the communication library of the hosts; its costs are fitted."""
         return Library.load("gloo")
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """The logarithms of what a kind of model predicts for *rows*, as a function of its values."""
+    """ln(predicted seconds) of *setups* by a class of models, as a function of its values."""
 
-    rows: Sequence[Measured]
+    setups: Sequence[TestbedSetup]
     computed: tuple[ComputeTimes, ...]
     kind: type[Model]
 
-    def logarithms(self, places: Vector) -> Vector:
-        model = self.kind.of(self.computed, places.tolist())
-        return np.array([math.log(model.seconds(row)) for row in self.rows])
+    def logarithms(self, values: Vector) -> Vector:
+        model = self.kind.of(self.computed, values.tolist())
+        return np.array([math.log(model.seconds(setup)) for setup in self.setups])
 
-    def derivatives(self, places: Vector) -> Vector:
-        here = self.logarithms(places)
-        moved = (places - _STEP * unit for unit in np.eye(len(places)))  # down, for an efficiency may be at its highest
+    def derivatives(self, values: Vector) -> Vector:
+        here = self.logarithms(values)
+        moved = (values - _STEP * unit for unit in np.eye(len(values)))  # down, for an efficiency may be at its highest
         return np.column_stack([(here - self.logarithms(there)) / _STEP for there in moved])
 
 
-def fit(rows: Sequence[Measured], computed: tuple[ComputeTimes, ...], kind: type[Model] = Model) -> Model:
-    """Return the model that fits *rows*, robustly and in log space, its values drawn to their priors."""
+def fit(measured: TestbedMeasurements, computed: tuple[ComputeTimes, ...], kind: type[Model] = Model) -> Model:
+    """Return the model that fits *measured*, robustly and in log space, its values drawn to their priors."""
     wide = _REACH * _WIDTH
     priors = [
         Prior("log", 0.0, _WIDTH, -wide, -math.log(start) if name == "efficiency" else wide)
         for name, start in PRIORS.items()
     ]
-    observed = np.log([row.seconds for row in rows])
-    found = robust_least_squares.fit(_Problem(rows, computed, kind), observed, np.full(len(rows), _NOISE), priors)
-    return kind.of(computed, found.places.tolist())
+    observed = np.log([one.value for one in measured.values()])
+    problem = _Problem(list(measured), computed, kind)
+    found = robust_least_squares.fit(problem, observed, np.full(len(measured), _NOISE), priors)
+    return kind.of(computed, found.values.tolist())

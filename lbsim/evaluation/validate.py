@@ -1,7 +1,7 @@
-"""Compares predictions with what was really observed; what misses is shown as what hits."""
+"""Validation: residuals of predictions of published and measured cases, and accuracy by class."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,13 +9,13 @@ from typing import Literal
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.compute.memory import check_fits
 from lbsim.errors import InputError
-from lbsim.measurements.case import CaseFile, Observed, case_files, read_case_file
-from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
-from lbsim.scenario.request import build_scenario
+from lbsim.evaluation.residual import Residual
+from lbsim.measurements.case import CaseEntry, CaseFile, case_files, case_observation, read_case_file
+from lbsim.measurements.observation import Observation
+from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import METRICS, ScenarioMetrics
 from lbsim.uncertainty.interval import class_bounds, interval
-from lbsim.units import Dimension
 
 _LEVEL = 0.9
 
@@ -23,81 +23,42 @@ Key = Literal["role", "system", "class"]
 
 
 @dataclass(frozen=True)
-class Result:
-    """One observed number beside the predicted one, both in SI."""
-
-    system: str
-    source: str
-    id: str
-    quantity: str
-    class_: str
-    observed: float
-    predicted: float
-    low: float | None
-    """None where a prediction has no interval: for parts of a step."""
-    high: float | None
-    role: str
-    fitted_on_this_system: bool
-    anchored: bool
-    dimension: Dimension | None
-    """None if the numbers are plain: efficiencies and ratios."""
-    relative: bool
-    """Whether both are ratios to the same quantity in another scenario."""
-    scenario: Scenario
-    """What was predicted; of a ratio, what stands above."""
-    base: Scenario | None
-    """Of a ratio, what stands below."""
-
-    @property
-    def relative_error(self) -> float:
-        """Above zero when the prediction is the larger."""
-        return self.predicted / self.observed - 1.0
-
-    @property
-    def inside(self) -> bool | None:
-        """Whether the interval holds the observed number; none if there is no interval."""
-        if self.low is None or self.high is None:
-            return None
-        return self.low <= self.observed <= self.high
-
-
-@dataclass(frozen=True)
 class Accuracy:
-    """How well predictions did over some results."""
+    """Errors of several predictions, and coverage of their intervals."""
 
     mean_absolute_relative_error: float
     max_absolute_relative_error: float
     interval_coverage: float | None
-    """The share inside their interval, of those that have one."""
+    """Share inside the interval, of the predictions that have one; None if none has."""
     count: int
 
 
 @dataclass(frozen=True)
 class Validation:
-    """All results of a validation."""
+    """Residuals of a validation."""
 
-    results: tuple[Result, ...]
+    results: tuple[Residual, ...]
 
     @property
     def accuracy(self) -> Accuracy:
-        """Over all results."""
+        """Accuracy over all residuals."""
         return accuracy(self.results)
 
     def by(self, key: Key) -> dict[str, Accuracy]:
         """Return the accuracy for each role, system or class."""
         return {name: accuracy(results) for name, results in self.groups(key).items()}
 
-    def groups(self, key: Key) -> dict[str, list[Result]]:
-        """Return the results for each role, system or class, in alphabetical order."""
+    def groups(self, key: Key) -> dict[str, list[Residual]]:
+        """Return the residuals of each role, system or class, in alphabetical order."""
         attribute = "class_" if key == "class" else key
-        grouped: dict[str, list[Result]] = {}
+        grouped: dict[str, list[Residual]] = {}
         for result in self.results:
-            grouped.setdefault(getattr(result, attribute), []).append(result)
+            grouped.setdefault(getattr(result.observation.case, attribute), []).append(result)
         return dict(sorted(grouped.items()))
 
 
-def accuracy(results: Iterable[Result]) -> Accuracy:
-    """Return how well predictions did over *results*, of which there must be one or more."""
+def accuracy(results: Iterable[Residual]) -> Accuracy:
+    """Return the accuracy over *results*, one or more."""
     results = list(results)
     errors = [abs(result.relative_error) for result in results]
     inside = [result.inside for result in results if result.inside is not None]
@@ -109,18 +70,24 @@ def accuracy(results: Iterable[Result]) -> Accuracy:
     )
 
 
-def validate(cases: Path = PUBLISHED_CASES, only: str = "", without: frozenset[str] = frozenset()) -> Validation:
-    """Return the results of every case in the folder *cases* that has the text *only* in what names it.
+def validate(
+    cases: Path = PUBLISHED_CASES,
+    only: str = "",
+    without: Container[str] = frozenset(),
+    classes: Container[str] | None = None,
+) -> Validation:
+    """Return the residual of every case in the folder *cases* that has the text *only* in what names it.
 
-    The classes *without* are left out.
+    Of the *classes* if there are any, and of none of the classes *without*. InputError if there is no such case.
     """
     predictions = _Predictions()
-    results: list[Result] = []
+    results: list[Residual] = []
     for file in case_files(cases):
         content = read_case_file(file)
-        for observed in content.observed:
-            if observed.class_ not in without and only.casefold() in _names(file, content, observed):
-                results.append(_result(file, content, observed, predictions))
+        for entry in content.observed:
+            wanted = entry.class_ not in without and (classes is None or entry.class_ in classes)
+            if wanted and only.casefold() in _names(file, content, entry):
+                results.append(_residual(case_observation(file, content, entry), predictions))
     if not results:
         raise InputError(f"no case in '{cases}' has '{only}' in its file, system, source, id, quantity or class")
     return Validation(tuple(results))
@@ -137,9 +104,9 @@ class _Predicted:
 
 @dataclass
 class _Predictions:
-    """The steps of one validation, each played once, if it is needed, however many numbers were observed of it.
+    """Metrics of the scenarios of one validation, each simulated once for all its observations.
 
-    Their intervals are as wide as the residuals of the other systems, models and cards ask.
+    Intervals are estimated without residuals of the same system, model and card.
     """
 
     made: dict[str, ScenarioMetrics] = field(default_factory=dict)
@@ -157,53 +124,33 @@ class _Predictions:
 
 
 def _own(scenario: Scenario, system: str) -> frozenset[str]:
-    """Return the groups of residuals that are of *system*, or of the model or card of *scenario* that it measured."""
+    """Return the groups of residuals to leave out: of *system*, and of the model and the card of *scenario*."""
     return frozenset({system, scenario.model, scenario.cluster.accelerator.name})
 
 
-def _names(file: Path, content: CaseFile, observed: Observed) -> str:
-    named = (file.name, content.system, content.source, observed.id, observed.quantity, observed.class_)
+def _names(file: Path, content: CaseFile, entry: CaseEntry) -> str:
+    named = (file.name, content.system, content.source, entry.id, entry.quantity, entry.class_)
     return "\n".join(named).casefold()
 
 
-def _result(file: Path, content: CaseFile, observed: Observed, predictions: _Predictions) -> Result:
-    folders = Folders(beside=file.parent.absolute())
+def _residual(observation: Observation, predictions: _Predictions) -> Residual:
     try:
-        scenario = build_scenario(content.scenario, observed.set, folders)
-        base: Scenario | None = None
-        predicted = _predicted(scenario, observed, predictions, content.system)
-        if observed.relative_to is not None:
-            base = build_scenario(content.scenario, observed.set | observed.relative_to, folders)
-            predicted = _ratio(predicted, _predicted(base, observed, predictions, content.system))
+        predicted = _predicted(observation.scenario, observation, predictions)
+        if observation.relative_to is not None:
+            predicted = _ratio(predicted, _predicted(observation.relative_to, observation, predictions))
     except InputError as error:
-        raise InputError(f"{file}: {observed.id}: {error}") from None
-    return Result(
-        system=content.system,
-        source=content.source,
-        id=observed.id,
-        quantity=observed.quantity,
-        class_=observed.class_,
-        observed=observed.si,
-        predicted=predicted.value,
-        low=predicted.low,
-        high=predicted.high,
-        role=observed.role,
-        fitted_on_this_system=content.fitted_on_this_system,
-        anchored=scenario.anchor is not None,
-        dimension=observed.dimension,
-        relative=base is not None,
-        scenario=scenario,
-        base=base,
-    )
+        raise InputError(f"{observation.measurement.where}: {error}") from None
+    return Residual(observation, predicted.value, predicted.low, predicted.high)
 
 
-def _predicted(scenario: Scenario, observed: Observed, predictions: _Predictions, system: str) -> _Predicted:
-    if observed.message is None:
-        return predictions.of(scenario, observed.quantity, system)
-    value = MICROBENCHMARKS[observed.quantity](scenario, observed.message)
+def _predicted(scenario: Scenario, observation: Observation, predictions: _Predictions) -> _Predicted:
+    system = observation.case.system
+    if observation.message is None:
+        return predictions.of(scenario, observation.quantity, system)
+    value = MICROBENCHMARKS[observation.quantity](scenario, observation.message)
     off = class_bounds("all_reduce", _LEVEL, frozenset({system}))
     quick, slow = math.exp(off.below), math.exp(off.above)
-    if observed.quantity.endswith("time"):
+    if observation.quantity.endswith("time"):
         return _Predicted(value, value / quick, value * slow)
     return _Predicted(value, value / slow, value * quick)
 

@@ -47,7 +47,7 @@ class Evidence(Table):
     nccl: Text | None = None
 
 
-class Observation(Table):
+class TraceEntry(Table):
     """One thing, measured many times under the same settings."""
 
     quantity: Text
@@ -119,7 +119,7 @@ class Trace(Table):
     """Ranks; accelerators, or processes where there are none."""
     settings: dict[str, Setting] = Field(default_factory=dict)
     """What all observations share, in SI units."""
-    observations: tuple[Observation, ...] = ()
+    observations: tuple[TraceEntry, ...] = ()
     timelines: tuple[RankTimeline, ...] = ()
 
     @field_validator("version", mode="before")

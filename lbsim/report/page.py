@@ -73,7 +73,7 @@ def page(
             (one, _image(pictures[one.name]), _numbers(one)) if one.picture else (one, None, None) for one in drawn
         ],
         sources=_sources(scenarios),
-        validated_sources=len({result.source for result in scenarios.published.results}),
+        validated_sources=len({result.observation.case.source for result in scenarios.published.results}),
     )
 
 
@@ -126,8 +126,8 @@ def _sources(scenarios: ReportScenarios) -> dict[str, str]:
         for profile in _profiles(entry)
     }
     for result in scenarios.published.results:
-        if any(entry.is_of(result.scenario) for entry in scenarios.entries):
-            sources[f"published, {result.system}"] = result.source
+        if any(entry.is_of(result.observation.scenario) for entry in scenarios.entries):
+            sources[f"published, {result.observation.case.system}"] = result.observation.case.source
     return sources
 
 

@@ -7,7 +7,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from lbsim.errors import InputError
-from lbsim.evaluation.validate import Result, Validation, validate
+from lbsim.evaluation.residual import Residual
+from lbsim.evaluation.validate import Validation, validate
+from lbsim.measurements.case_class import CaseClass
 from lbsim.predict import predict
 from lbsim.report.price import Price
 from lbsim.scenario.scenario import Scenario, override
@@ -76,17 +78,17 @@ class ReportScenarios:
         """Published rates and times with their predictions, computed once for all figures."""
         return _published()
 
-    def published_of(self, entry: ReportScenario) -> list[Result]:
+    def published_of(self, entry: ReportScenario) -> list[Residual]:
         """Return the published values of *entry* on any number of GPUs, without duplicates."""
         found = {
-            (result.quantity, result.observed, result.scenario.plan.gpus): result
+            (result.observation.quantity, result.observed, result.observation.scenario.plan.gpus): result
             for result in self.published.results
-            if entry.is_of(result.scenario)
+            if entry.is_of(result.observation.scenario)
         }
         return list(found.values())
 
 
-_ELSEWHERE = frozenset({"fusion policies", "all-reduce"})
+_ELSEWHERE = frozenset({CaseClass.FUSION_POLICIES, CaseClass.ALL_REDUCE})
 """Classes of cases that reports omit: they have their own reports, and would double the time of this one."""
 
 

@@ -19,11 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from lbsim.evaluation.cross_validation.folds import Case, cases
+from lbsim.evaluation.cross_validation.correction_fit import Predictions
+from lbsim.evaluation.cross_validation.folds import cases
 from lbsim.evaluation.cross_validation.leave_out import leave_out
-from lbsim.measurements.case import case_files, read_case_file
-from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES, Folders
-from lbsim.scenario.request import build_scenario
+from lbsim.evaluation.held_out_intervals import held_out_bounds
+from lbsim.evaluation.residual import Residual
+from lbsim.measurements.case import case_files, case_observation, read_case_file
+from lbsim.measurements.case_class import SCALING
+from lbsim.measurements.observation import Observation
+from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import ScenarioMetrics
 from lbsim.uncertainty.conformal import Bounds, Groups, bounds
@@ -39,7 +43,6 @@ TOLERANCE = 2 * 10**-DECIMALS
 STATED = {"anchored": 0.05, "spread_low": 0.003, "spread_high": 0.06}
 """Learnt elsewhere, see the source in *HEAD*."""
 EFFICIENCIES = ("scaling_efficiency", "scaling_efficiency_vs_node")
-TIMES = ("step_time", "time_to_train", "all_reduce_time")
 HEAD = """\
 # Written by reports/intervals/learn.py: logarithms of observed over predicted seconds, by class of prediction and by
 # what was left out together; lbsim.uncertainty.conformal makes bounds of them.
@@ -94,28 +97,28 @@ def of_several(lines: Iterable[Line], software: str, cores: Iterable[str] = ALL)
     return together(of_csv(lines, "source", cores, place=place, software=software) for place in SEVERAL)
 
 
-def of_cases(known: Iterable[Case]) -> dict[str, Class]:
+def of_cases(known: Iterable[Observation]) -> dict[str, Class]:
     """Return the lags of scaling and of all-reduces with what the profiles would say without the system.
 
     The bus bandwidths are left aside: links' efficiencies were read off some of them.
     """
     found: dict[str, Class] = {}
-    for case in known:
-        if case.family.startswith("scaling") or case.observed.quantity == "all_reduce_time":
-            name = "all_reduce" if case.observed.message is not None else scaling_class(case.scenario)
-            sign = -1 if case.observed.quantity in TIMES else 1
-            found.setdefault(name, {}).setdefault(case.file.system, []).append(sign * case.logarithm({}))
+    predictions = Predictions()
+    for one in known:
+        if one.case.class_ in SCALING or one.quantity == "all_reduce_time":
+            name = "all_reduce" if one.message is not None else scaling_class(one.unfitted or one.scenario)
+            lag = Residual(one, predictions.predicted(one, {})).lag
+            found.setdefault(name, {}).setdefault(one.case.system, []).append(lag)
     return found
 
 
 def of_larger_scales() -> dict[str, Class]:
     """Return the lags of the largest scale of each system, as fitted to its smaller ones."""
     found: dict[str, Class] = {}
-    for one in leave_out("scale"):
-        if one.case.observed.message is None:
-            sign = -1 if one.case.observed.quantity in TIMES else 1
-            systems = found.setdefault(larger_class(one.case.scenario), {})
-            systems.setdefault(one.case.file.system, []).append(sign * one.residual)
+    for one in leave_out("scale").residuals:
+        if one.observation.message is None:
+            systems = found.setdefault(larger_class(one.observation.unfitted or one.observation.scenario), {})
+            systems.setdefault(one.observation.case.system, []).append(one.lag)
     return found
 
 
@@ -124,11 +127,11 @@ def of_efficiencies() -> dict[str, Class]:
     found: dict[str, Class] = {}
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
-        for one in content.observed:
-            if one.quantity in EFFICIENCIES and one.relative_to is None:
-                scenario = build_scenario(content.scenario, one.set, Folders(beside=file.parent))
-                lag = math.log(ScenarioMetrics(scenario).value(one.quantity) / one.si)
-                found.setdefault(scaling_class(scenario), {}).setdefault(content.system, []).append(lag)
+        for entry in content.observed:
+            if entry.quantity in EFFICIENCIES and entry.relative_to is None:
+                one = case_observation(file, content, entry)
+                lag = Residual(one, ScenarioMetrics(one.scenario).value(one.quantity)).lag
+                found.setdefault(scaling_class(one.scenario), {}).setdefault(content.system, []).append(lag)
     return found
 
 
@@ -158,8 +161,8 @@ def classes() -> dict[str, Class]:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How often the bounds that the other groups ask hold a group's rows."""
+class ClassCoverage:
+    """Coverage of one class, with bounds of each group from the lags of the others."""
 
     rows: float
     """Share of the rows inside."""
@@ -169,14 +172,14 @@ class Coverage:
     """Of a new group, with all."""
 
 
-def coverage(groups: Groups, level: float = LEVEL) -> Coverage:
+def coverage(groups: Groups, level: float = LEVEL) -> ClassCoverage:
     """Return how often rows are within the bounds that the other groups ask."""
-    inside = {}
-    for name, lags in groups.items():
-        off = bounds({other: there for other, there in groups.items() if other != name}, level)
-        inside[name] = [-off.below <= lag <= off.above for lag in lags]
+    inside = {
+        name: [-within.below <= lag <= within.above for lag in groups[name]]
+        for name, within in held_out_bounds(groups, level).items()
+    }
     every = [one for each in inside.values() for one in each]
-    return Coverage(mean(every), mean(mean(each) for each in inside.values()), bounds(groups, level))
+    return ClassCoverage(mean(every), mean(mean(each) for each in inside.values()), bounds(groups, level))
 
 
 def table(found: Mapping[str, Class]) -> str:
@@ -199,9 +202,9 @@ def asked() -> dict[tuple[str, str, str], Scenario]:
     found = {}
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
-        for one in content.observed:
-            scenario = build_scenario(content.scenario, one.set, Folders(beside=file.parent))
-            found[content.system, one.id, one.quantity] = scenario.model_copy(update={"anchor": None})
+        for entry in content.observed:
+            scenario = case_observation(file, content, entry).scenario
+            found[content.system, entry.id, entry.quantity] = scenario.model_copy(update={"anchor": None})
     return found
 
 

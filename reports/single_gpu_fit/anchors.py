@@ -15,11 +15,12 @@ import numpy as np
 from fit import summary
 
 from lbsim.compute.roofline import compute_times
-from lbsim.evaluation.single_gpu.rates import Rate, kernel_time, rates
+from lbsim.evaluation.single_gpu.rates import kernel_time, rates
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.hardware import RelativeSpeed
 
 
-def times(row: Rate) -> tuple[float, float]:
+def times(row: Observation) -> tuple[float, float]:
     """Return the seconds of compute and of the update of *row* with a software that nobody has fitted."""
     software = row.scenario.software
     unknown = software.model_copy(update={"kernel_time": kernel_time(software.name, {}), "speed": RelativeSpeed()})
@@ -27,25 +28,25 @@ def times(row: Rate) -> tuple[float, float]:
     return found.input_overhead + found.forward + found.backward, found.update
 
 
-def errors(share: float, pairs: list[tuple[Rate, Rate]]) -> np.ndarray:
+def errors(share: float, pairs: list[tuple[Observation, Observation]]) -> np.ndarray:
     """Return the logarithms of predicted over observed when *share* of an anchor's surplus is constant."""
     found = []
     for anchor, other in pairs:
         (then, update), (now, update_now) = times(anchor), times(other)
-        factor = (anchor.seconds - update) / then
+        factor = (anchor.value - update) / then
         constant = max(0.0, factor - 1) * share
-        found.append(math.log(((factor - constant) * now + constant * then + update_now) / other.seconds))
+        found.append(math.log(((factor - constant) * now + constant * then + update_now) / other.value))
     return np.array(found)
 
 
-def pairs(differ: str) -> list[tuple[Rate, Rate]]:
+def pairs(differ: str) -> list[tuple[Observation, Observation]]:
     """Return each rate and another of the same source, model, card and software with another *batch* or *precision*."""
-    series: dict[tuple[str, str, str, str], list[Rate]] = defaultdict(list)
+    series: dict[tuple[str, str, str, str], list[Observation]] = defaultdict(list)
     for row in rates("calibrate"):
         scenario = row.scenario
-        if row.quantity == "throughput":
+        if row.case.quantity == "throughput":
             names = (scenario.model, scenario.cluster.accelerator.name, scenario.software.name)
-            series[row.system, *names].append(row)
+            series[row.case.system, *names].append(row)
     return [
         (anchor, other)
         for group in series.values()

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from lbsim.compute.roofline import compute_times
+from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.fit import Fit
-from lbsim.evaluation.single_gpu.leave_out import GROUPS, Unseen, folds, from_another_model, left_out
-from lbsim.evaluation.single_gpu.rates import Rate, Values, kernel_time, kernels, rates
+from lbsim.evaluation.single_gpu.leave_out import GROUPS, folds, from_another_model, left_out
+from lbsim.evaluation.single_gpu.rates import Values, cores, kernel_time, kernels, rates, residual
 from lbsim.measurements.case import read_case_file
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
 from lbsim.profiles.hardware import Accelerator
 from lbsim.scenario.request import build_scenario
@@ -37,12 +39,12 @@ CPUS = {"KNL", "SKX"}
 """Architectures with another mathematics library, see `write_nodes`."""
 
 
-def without_each(fit: Fit, group: str) -> tuple[list[Unseen], list[Unseen]]:
+def without_each(fit: Fit, group: str) -> tuple[list[Residual], list[Residual]]:
     """Return each rate's error when its whole *group* was not in the fit, and with another model as its anchor."""
     alone, anchored = [], []
     for unseen, values in folds(fit, group):
         found = left_out(unseen, values)
-        print(f"  without {GROUPS[group](unseen[0])}: {summary(one.error for one in found)}", file=sys.stderr)
+        print(f"  without {GROUPS[group](unseen[0])}: {summary(one.logarithm for one in found)}", file=sys.stderr)
         alone += found
         anchored += from_another_model(unseen, values)
     return alone, anchored
@@ -59,7 +61,7 @@ def summary(errors: Iterable[float]) -> str:
 def write(fit: Fit) -> None:
     """Write the fitted values into the profiles, and the rows' residuals beside this script."""
     named = fit.values
-    errors = np.array([rate.error(named) for rate in fit.data])
+    errors = np.array([residual(rate, named).logarithm for rate in fit.data])
     remaining = f"mean error {np.abs(np.expm1(errors)).mean():.1%} on the {errors.size} rows of the fit"
     note = f"by reports/single_gpu_fit/fit.py on published single-GPU rates; {remaining}"
     put(SHIPPED_PROFILES / "kernels" / f"{KERNELS}.toml", kernels(named), f"efficiencies and exponents {note}")
@@ -71,9 +73,9 @@ def write(fit: Fit) -> None:
                 "fitted_rates": counts[name],
                 "kernel_time": f"{kernel_time(name, named) * 1e6:.3g} us",
                 "speed": {
-                    cores: round(math.exp(named[f"software {name} {cores}"]), 3)
-                    for cores in ALL_CORES
-                    if f"software {name} {cores}" in named
+                    kind: round(math.exp(named[f"software {name} {kind}"]), 3)
+                    for kind in ALL_CORES
+                    if f"software {name} {kind}" in named
                 },
             },
             f"kernel_time and speed {note}{_on(name, fit, errors, software_of)}",
@@ -89,17 +91,17 @@ def write(fit: Fit) -> None:
         sheet = csv.writer(out)
         sheet.writerow(["system", "id", "quantity", "cores", "observed_s", "predicted_s", "relative_error"])
         for row, error in zip(fit.data, errors, strict=True):
-            predicted = row.seconds * math.exp(error)
-            cells = [f"{row.seconds:.6g}", f"{predicted:.6g}", f"{math.expm1(error):.4f}"]
-            sheet.writerow([row.system, row.id, row.quantity, row.cores, *cells])
+            predicted = row.value * math.exp(error)
+            cells = [f"{row.value:.6g}", f"{predicted:.6g}", f"{math.expm1(error):.4f}"]
+            sheet.writerow([row.case.system, row.case.id, row.case.quantity, cores(row), *cells])
 
 
-def software_of(row: Rate) -> str:
+def software_of(row: Observation) -> str:
     """Return the name of the software of *row*."""
     return row.scenario.software.name
 
 
-def _on(name: str, fit: Fit, errors: np.ndarray, of: Callable[[Rate], str]) -> str:
+def _on(name: str, fit: Fit, errors: np.ndarray, of: Callable[[Observation], str]) -> str:
     """Return the mean error on the rows of the fit that are of *name*, for the note in its profile."""
     own = np.array([error for row, error in zip(fit.data, errors, strict=True) if of(row) == name])
     if not own.size:
@@ -134,16 +136,16 @@ def speeds(named: Values, card: Accelerator) -> dict[str, float]:
     """Return the speeds of *card* by class of cores: the class's, its architecture's and its own, as far as known."""
     has = {"vector": True, "tf32": card.peak.tf32 is not None, "tensor": card.tensor_cores}
     return {
-        cores: round(
+        kind: round(
             math.exp(
-                named.get(f"cores {cores}", 0.0)
-                + named.get(f"architecture {card.architecture} {cores}", 0.0)
+                named.get(f"cores {kind}", 0.0)
+                + named.get(f"architecture {card.architecture} {kind}", 0.0)
                 + named.get(f"card {card.name}", 0.0)
             ),
             3,
         )
-        for cores in ALL_CORES
-        if has[cores]
+        for kind in ALL_CORES
+        if has[kind]
     }
 
 
@@ -177,17 +179,17 @@ def main() -> None:
     fit = Fit(rates("calibrate"))
     for name, value in fit.values.items():
         print(f"{name:45} x {math.exp(value):.3f}")
-    errors = [(rate.cores, rate.error(fit.values)) for rate in fit.data]
+    errors = [(cores(rate), residual(rate, fit.values).logarithm) for rate in fit.data]
     print(f"in the fit: {summary(error for _, error in errors)}")
-    for cores in ALL_CORES:
-        print(f"  {cores}: {summary(error for own, error in errors if own == cores)}")
+    for kind in ALL_CORES:
+        print(f"  {kind}: {summary(error for own, error in errors if own == kind)}")
     for what in arguments.leave_out:
         found, anchored = without_each(fit, what)
-        print(f"without a {what}: {summary(one.error for one in found)}")
-        for cores in ALL_CORES:
-            print(f"  {cores}: {summary(one.error for one in found if one.rate.cores == cores)}")
+        print(f"without a {what}: {summary(one.logarithm for one in found)}")
+        for kind in ALL_CORES:
+            print(f"  {kind}: {summary(one.logarithm for one in found if cores(one.observation) == kind)}")
         if what == "source":
-            print(f"  anchored on another model: {summary(one.error for one in anchored)}")
+            print(f"  anchored on another model: {summary(one.logarithm for one in anchored)}")
     if arguments.write:
         write(fit)
         write_nodes()

@@ -11,63 +11,46 @@ real machine was slower. ``reports/intervals/learn.py`` makes the widths of inte
 import csv
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import anchors
 from fit import CPUS, KERNELS, speeds
 
 from lbsim.compute.roofline import arithmetic_class
+from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.leave_out import GROUPS
-from lbsim.evaluation.single_gpu.rates import Rate, Values, kernel_time, kernels, rates
-from lbsim.measurements.case import case_files, read_case_file
-from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
+from lbsim.evaluation.single_gpu.rates import Values, kernel_time, kernels, rates, residual
+from lbsim.measurements.case import case_files, held_out_observation, read_case_file
+from lbsim.measurements.case_class import SCALING, CaseClass
+from lbsim.measurements.observation import Observation
+from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.profiles.hardware import RelativeSpeed
-from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import ScenarioMetrics
 
 FILE = Path(__file__).with_name("left_out.csv")
 COLUMNS = ("left_out", "group", "system", "id", "quantity", "cores", "gpus", "place", "year", "software", "card", "lag")
 RATES = ("throughput", "throughput_per_gpu")
+CLASSES = SCALING | {CaseClass.SEVERAL_GPUS_MIXED, CaseClass.RECORD_TIME_NOT_ANCHORED}
 TIMES = ("step_time", "time_to_train")
 
 
-@dataclass(frozen=True)
-class Several:
-    """One published rate or time of several GPUs."""
-
-    system: str
-    id: str
-    quantity: str
-    scenario: Scenario
-    value: float
-
-    def lag(self, scenario: Scenario) -> float:
-        """Return the logarithm of observed over predicted seconds."""
-        sign = 1 if self.quantity in TIMES else -1
-        return sign * math.log(self.value / ScenarioMetrics(scenario).value(self.quantity))
-
-
-def several() -> list[Several]:
-    """Return the published rates and times of several GPUs whose hardware was not fitted to them, without anchors."""
-    found: dict[tuple[str, str, str], Several] = {}
+def several() -> list[Observation]:
+    """Return the published rates and times of several GPUs, from unfitted hardware profiles and without anchors."""
+    found: dict[tuple[str, str, str], Observation] = {}
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
-        for one in content.observed:
-            wanted = one.class_.startswith(("scaling", "several GPUs", "seed time, not anchored"))
-            if wanted and one.relative_to is None and one.quantity in RATES + TIMES:
-                changes = one.set | content.unfitted | one.unfitted
-                scenario = build_scenario(content.scenario, changes, Folders(beside=file.parent))
-                scenario = scenario.model_copy(update={"anchor": None})
-                found[content.system, one.id, one.quantity] = Several(
-                    content.system, one.id, one.quantity, scenario, one.si
-                )
+        for entry in content.observed:
+            if entry.class_ in CLASSES and entry.relative_to is None and entry.quantity in RATES + TIMES:
+                one = held_out_observation(file, content, entry)
+                scenario = (one.unfitted or one.scenario).model_copy(update={"anchor": None})
+                found[content.system, entry.id, entry.quantity] = replace(one, scenario=scenario, unfitted=None)
     return list(found.values())
 
 
-def as_fitted(scenario: Scenario, values: Values, fitted: Iterable[Rate]) -> Scenario:
+def as_fitted(scenario: Scenario, values: Values, fitted: Iterable[Observation]) -> Scenario:
     """Return *scenario* with the values of a fit; software of which no rate is in *fitted* at all is as it ships."""
     software, card = scenario.software, scenario.cluster.accelerator
     if software.kernels.name == KERNELS:
@@ -92,7 +75,7 @@ def place(scenario: Scenario) -> str:
     return "in node" if scenario.plan.gpus <= scenario.cluster.gpus_per_node else "across nodes"
 
 
-def known(scenario: Scenario, train: Iterable[Rate]) -> tuple[str, str]:
+def known(scenario: Scenario, train: Iterable[Observation]) -> tuple[str, str]:
     """Return whether software and card of *scenario* are in *train*; of a CPU node, that its one rate is."""
     train, card = list(train), scenario.cluster.accelerator
     software = any(rate.scenario.software.name == scenario.software.name for rate in train)
@@ -100,7 +83,7 @@ def known(scenario: Scenario, train: Iterable[Rate]) -> tuple[str, str]:
     return ("known" if software else "unknown", "known" if cards else "unknown")
 
 
-def left_out(fit: Fit, kind: str, others: list[Several]) -> Iterator[list[str]]:
+def left_out(fit: Fit, kind: str, others: list[Observation]) -> Iterator[list[str]]:
     """Yield a line for each rate that was left out with its group of *kind*, and for *others* with their source."""
     of = GROUPS[kind]
     for name in sorted({of(rate) for rate in fit.data}):
@@ -109,18 +92,19 @@ def left_out(fit: Fit, kind: str, others: list[Several]) -> Iterator[list[str]]:
         test = [rate for rate in fit.data if of(rate) == name]
         train = [rate for rate in fit.data if of(rate) != name]
         for rate in test:
-            yield line(kind, name, rate, -rate.error(values), train)
+            yield line(kind, name, rate, residual(rate, values).lag, train)
         if kind == "source":
-            yield from of_several((one for one in others if one.system == name), fit, values, train)
+            yield from of_several((one for one in others if one.case.system == name), fit, values, train)
     if kind == "source":
-        seen = {rate.system for rate in fit.data}
-        yield from of_several((one for one in others if one.system not in seen), fit, fit.values, fit.data)
+        seen = {rate.case.system for rate in fit.data}
+        yield from of_several((one for one in others if one.case.system not in seen), fit, fit.values, fit.data)
 
 
-def of_several(found: Iterable[Several], fit: Fit, values: Values, train: list[Rate]) -> Iterator[list[str]]:
+def of_several(found: Iterable[Observation], fit: Fit, values: Values, train: list[Observation]) -> Iterator[list[str]]:
     """Yield a line for each rate of several GPUs, predicted with *values*, which come from *train*."""
     for one in found:
-        yield line("source", one.system, one, one.lag(as_fitted(one.scenario, values, fit.data)), train)
+        predicted = ScenarioMetrics(as_fitted(one.scenario, values, fit.data)).value(one.quantity)
+        yield line("source", one.case.system, one, Residual(one, predicted).lag, train)
 
 
 def anchored() -> Iterator[list[str]]:
@@ -130,14 +114,14 @@ def anchored() -> Iterator[list[str]]:
         for (_, rate), error in zip(
             pairs, anchors.errors(0.5, pairs), strict=True
         ):  # as lbsim.simulation.anchor has it
-            yield line(kind, rate.system, rate, -float(error), [])
+            yield line(kind, rate.case.system, rate, -float(error), [])
 
 
-def line(kind: str, group: str, one: Rate | Several, lag: float, train: list[Rate]) -> list[str]:
+def line(kind: str, group: str, one: Observation, lag: float, train: list[Observation]) -> list[str]:
     """Return the cells of one rate."""
-    scenario = one.scenario
+    scenario, case = one.scenario, one.case
     cores = arithmetic_class(scenario.cluster.accelerator, scenario.plan)
-    what = [kind, group, one.system, one.id, one.quantity, cores, str(scenario.plan.gpus), place(scenario)]
+    what = [kind, group, case.system, case.id, case.quantity, cores, str(scenario.plan.gpus), place(scenario)]
     return [*what, str(scenario.software.year or ""), *known(scenario, train), f"{lag:.4f}"]
 
 

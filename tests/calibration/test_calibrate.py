@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 from lbsim import Scenario, override, predict
 from lbsim.calibration.calibrate import fit
 from lbsim.calibration.calibration import Calibration, Fitted
-from lbsim.calibration.observations import Found, find
-from lbsim.calibration.problem import Observation
+from lbsim.calibration.observations import CalibrationData, read_observations
 from lbsim.calibration.transforms import to_unconstrained
 from lbsim.cli.app import app, main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
+from lbsim.measurements.measurement import Measurement
+from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import SHIPPED
 from lbsim.profiles.toml import profile_to_toml
 from lbsim.simulation.metrics import ScenarioMetrics
@@ -44,7 +45,7 @@ def measured(outliers=0.0, seed=1, models=("resnet50",), batches=(16, 32), finen
 
     def observe(here, quantity, value, message=None):
         value *= math.exp(chance.gauss(0, NOISE)) * (0.5 if chance.random() < outliers else 1.0)
-        found.append(Observation(here, quantity, value, 0.0, "made up", message))
+        found.append(Observation(Measurement(quantity, value, "made up", message), here))
 
     for model, gpus, batch in product(models, (4, 8, 16, 32), batches):
         here = override(scenario, {"model": model, "plan.gpus": gpus, "plan.batch_per_gpu": batch})
@@ -70,10 +71,10 @@ def test_it_recovers_what_the_measurements_were_made_from(recovered):
 
 
 def test_what_nothing_depends_on_stays_as_it_was(recovered):
-    assert recovered.untold == (f"{ELSEWHERE} of pcie-3",)
+    assert recovered.undetermined == (f"{ELSEWHERE} of pcie-3",)
     here = measured()[0].scenario
-    assert recovered.apply(here).cluster.host == here.cluster.host
-    assert recovered.apply(here).cluster.inter_node.latency == pytest.approx(2e-5, rel=0.1)
+    assert recovered.with_values(here).cluster.host == here.cluster.host
+    assert recovered.with_values(here).cluster.inter_node.latency == pytest.approx(2e-5, rel=0.1)
 
 
 def test_a_fifth_of_outliers_moves_little():
@@ -86,13 +87,15 @@ def test_a_fifth_of_outliers_moves_little():
 
 def test_a_value_changed_by_hand_is_not_changed_back(recovered):
     here = override(measured()[0].scenario, {"cluster.inter_node.latency": "5 us"})
-    assert recovered.apply(here).cluster.inter_node.latency == pytest.approx(5e-6)
+    assert recovered.with_values(here).cluster.inter_node.latency == pytest.approx(5e-6)
 
 
 def test_another_link_is_another_quantity():
     over = [Scenario.of(gpus=16, cluster=name, software="horovod-pytorch") for name in ("hkbu-10gbe", "dgx-1-v100")]
     seen = [
-        Observation(here, "all_reduce_time", factor * time_all_reduce(here, 2.0**power).time, message=2.0**power)
+        Observation(
+            Measurement("all_reduce_time", factor * time_all_reduce(here, 2.0**power).time, "", 2.0**power), here
+        )
         for here, factor in zip(over, (2.0, 1.0), strict=True)
         for power in range(20, 28)
     ]
@@ -116,7 +119,7 @@ def test_the_bus_bandwidths_of_cases_say_what_their_times_say(tmp_path):
     for name, entries in said.items():
         file = tmp_path / f"{name}.toml"
         file.write_text(head + "".join(entries))
-        observations = find([file], {}, {}, SHIPPED).observations
+        observations = read_observations([file], {}, {}, SHIPPED).observations
         (found[name],) = fit(observations, ["cluster.inter_node.efficiency"]).fitted
     assert found["rates"].moved(0) == pytest.approx(found["times"].moved(0), rel=0.01)
     assert found["rates"].moved(0) == pytest.approx(0.6, rel=0.02)
@@ -128,13 +131,19 @@ def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
     again = Calibration.load(file)
     assert again == recovered
     here = measured()[3].scenario
-    assert again.apply(here) == recovered.apply(here)
+    assert again.with_values(here) == recovered.with_values(here)
+
+
+def test_a_file_with_the_key_of_lbsim_0_1_is_read(recovered, tmp_path):
+    file = tmp_path / "calibration.toml"
+    file.write_text(profile_to_toml(recovered).replace("undetermined = ", "untold = "))
+    assert Calibration.load(file) == recovered
 
 
 def test_the_covariance_makes_the_interval_wider(recovered):
     here = measured()[0].scenario
     calibrated = predict(here, calibration=recovered)
-    plain = predict(recovered.apply(here))
+    plain = predict(recovered.with_values(here))
     assert calibrated.throughput == plain.throughput
     wide, narrow = calibrated.interval.ranges["throughput"], plain.interval.ranges["throughput"]
     assert wide.low < narrow.low
@@ -172,7 +181,7 @@ def test_two_hundred_observations_of_all_that_can_be_told_take_at_most_30_second
     observations = measured(models=models, batches=(4, 8, 12, 16, 24), fineness=6)
     assert len(observations) == 208
     started = time.process_time()
-    found = fit(observations, Found(tuple(observations), (), ()).paths)
+    found = fit(observations, CalibrationData(tuple(observations), (), ()).paths)
     assert time.process_time() - started < 30
     assert found.mean_error < 1.1 * NOISE
 
@@ -224,7 +233,7 @@ def test_the_shipped_calibrations_are_of_the_traces_beside_them(capsys):
         ([str(POLARIS), "--cluster", "dgx-h100"], "measured on 'NVIDIA A100-SXM4-40GB'"),
         ([str(GLOO), "--cluster", "dgx-h100"], "evidence.cpu: measured on 'AMD EPYC'"),
         (["nowhere.json"], "nowhere.json: No such file"),
-        ([str(CHECKOUT / "README.md")], "no trace that is known"),
+        ([str(CHECKOUT / "README.md")], "unknown format; the formats are"),
         ([str(POLARIS), "--cluster", "polaris", "--out", "mine.txt"], "a calibration is a .toml file"),
         ([str(CHECKOUT / "traces/osu/polaris-32-ranks.txt")], "write --gpus"),
     ],

@@ -6,10 +6,12 @@ import pytest
 
 from lbsim import Scenario, override
 from lbsim.calibration.parameters import parameters
-from lbsim.calibration.problem import CalibrationProblem, FixedSubset, Observation
+from lbsim.calibration.problem import CalibrationProblem, FixedSubset
 from lbsim.calibration.transforms import from_unconstrained
 from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.errors import InputError
+from lbsim.measurements.measurement import Measurement
+from lbsim.measurements.observation import Observation
 from lbsim.simulation.metrics import ScenarioMetrics
 
 PATHS = [
@@ -37,12 +39,12 @@ ANCHORED = Scenario.of(
 def many():
     for gpus in (4, 16):
         here = override(MACHINE, {"plan.gpus": gpus, "model": "alexnet"})
-        yield Observation(here, "throughput", 1.0)
-        yield Observation(here, "scaling_efficiency", 1.0)
-        yield Observation(here, "all_reduce_time", 1.0, message=1e6)
-        yield Observation(override(ANCHORED, {"plan.gpus": gpus}), "step_time", 1.0)
+        yield Observation(Measurement("throughput", 1.0), here)
+        yield Observation(Measurement("scaling_efficiency", 1.0), here)
+        yield Observation(Measurement("all_reduce_time", 1.0, message=1e6), here)
+        yield Observation(Measurement("step_time", 1.0), override(ANCHORED, {"plan.gpus": gpus}))
         wide = override(ANCHORED, {"anchor.gpus": 4, "anchor.throughput": "900 samples/s", "plan.gpus": gpus})
-        yield Observation(wide, "step_time", 1.0, relative_to=override(wide, {"cluster.nics": 2}))
+        yield Observation(Measurement("step_time", 1.0), wide, relative_to=override(wide, {"cluster.nics": 2}))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def directly(one, parameters, places):
     found = []
     for scenario in one.scenarios:
         changes = {
-            each.path: from_unconstrained(place, each.prior.line)
+            each.path: from_unconstrained(place, each.prior.transform)
             for each, place in zip(parameters, places, strict=True)
         }
         moved = override(scenario, changes)
@@ -77,16 +79,18 @@ def test_what_is_kept_from_other_places_changes_no_prediction(problem):
         for k in draw.sample(range(len(places)), moves * 2):
             places[k] += draw.gauss(0, 0.3)
         direct = [directly(one, problem.parameters, places) for one in problem.observations]
-        assert problem.logarithms(places) == pytest.approx(np.array(direct), abs=1e-9)
+        assert problem.logarithms(places.tolist()) == pytest.approx(np.array(direct), abs=1e-9)
 
 
 def test_a_derivative_is_what_a_step_away_says(problem):
     places = np.array([one.prior.middle for one in problem.parameters])
-    slopes = problem.derivatives(places, range(len(places)))
+    slopes = problem.derivatives(places.tolist(), range(len(places)))
     for k in range(len(places)):
         moved = places.copy()
         moved[k] += 0.01
-        change = [directly(one, problem.parameters, moved) for one in problem.observations] - problem.logarithms(places)
+        change = [directly(one, problem.parameters, moved) for one in problem.observations] - problem.logarithms(
+            places.tolist()
+        )
         assert slopes[:, k] * 0.01 == pytest.approx(change, abs=1e-9)
 
 
@@ -106,8 +110,9 @@ def test_what_is_not_free_is_as_the_profiles_have_it(problem):
 
 def test_what_cannot_run_is_named_by_its_place():
     too_much = override(MACHINE, {"plan.batch_per_gpu": 100_000})
+    fast = Measurement("throughput", 1.0, "measured.csv: line 3")
     with pytest.raises(InputError, match=r"^measured\.csv: line 3: plan.batch_per_gpu: 100000 needs"):
-        CalibrationProblem([Observation(too_much, "throughput", 1.0, where="measured.csv: line 3")], []).check()
-    lost = Observation(MACHINE, "all_reduce_time", 1.0, where="measured.csv: line 4")
-    with pytest.raises(InputError, match=r"^measured\.csv: line 4: all_reduce_time: of which message"):
+        CalibrationProblem([Observation(fast, too_much)], []).check()
+    lost = Observation(Measurement("all_reduce_time", 1.0, "measured.csv: line 4"), MACHINE)
+    with pytest.raises(InputError, match=r"^measured\.csv: line 4: all_reduce_time: no message size"):
         CalibrationProblem([lost], []).check()

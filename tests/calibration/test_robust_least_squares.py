@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize
 
 from lbsim.calibration.priors import Prior
-from lbsim.calibration.robust_least_squares import Linear, fit, fit_with_noise
+from lbsim.calibration.robust_least_squares import Linearization, fit, fit_with_noise
 
 DRAW = np.random.default_rng
 
@@ -52,7 +52,7 @@ def made_up(seed, count=40, parameters=4, reach=4.0):
     observed = slopes @ draw.normal(size=parameters) + 0.05 * draw.normal(size=count)
     observed[:: count // 10] += 3
     priors = [likely(0.0, float(width), reach) for width in draw.uniform(0.3, 1.5, parameters)]
-    problem = Linear(np.zeros(parameters), np.zeros(count), slopes)
+    problem = Linearization(np.zeros(parameters), np.zeros(count), slopes)
     return problem, observed, np.full(count, 0.05), priors
 
 
@@ -62,10 +62,10 @@ def test_of_a_linear_problem_it_is_the_least_that_scipy_finds(seed, reach):
     problem, observed, sigma, priors = made_up(seed, reach=reach)
     found, theirs = fit(problem, observed, sigma, priors), least_by_scipy(problem, observed, sigma, priors)
     value = the_sum(problem, observed, sigma, priors)
-    assert value(found.places) <= value(theirs.x) + 1e-3  # of a sum in whose units a standard deviation is 1
-    assert all(one.lowest <= place <= one.highest for place, one in zip(found.places, priors, strict=True))
+    assert value(found.values) <= value(theirs.x) + 1e-3  # of a sum in whose units a standard deviation is 1
+    assert all(one.lowest <= place <= one.highest for place, one in zip(found.values, priors, strict=True))
     if reach == 0.5:
-        at_an_end = [place in {one.lowest, one.highest} for place, one in zip(found.places, priors, strict=True)]
+        at_an_end = [place in {one.lowest, one.highest} for place, one in zip(found.values, priors, strict=True)]
         assert any(at_an_end)  # or bounds were not tried
 
 
@@ -76,8 +76,8 @@ def test_of_a_curved_problem_too_from_far_off():
     sigma, priors = np.full(25, 0.02), [likely(np.log(1e-6), 0.7), likely(np.log(1e10), 0.7)]
     found, theirs = fit(problem, observed, sigma, priors), least_by_scipy(problem, observed, sigma, priors)
     value = the_sum(problem, observed, sigma, priors)
-    assert value(found.places) <= value(theirs.x) + 1e-3
-    assert found.places == pytest.approx(truth, abs=0.1)
+    assert value(found.values) <= value(theirs.x) + 1e-3
+    assert found.values == pytest.approx(truth, abs=0.1)
 
 
 def test_the_covariance_is_what_places_scatter_by():
@@ -86,7 +86,7 @@ def test_the_covariance_is_what_places_scatter_by():
     draw, places = DRAW(4), []
     for _ in range(200):
         found = fit(problem, problem.logarithms(truth) + 0.02 * draw.normal(size=25), sigma, priors)
-        places.append(found.places)
+        places.append(found.values)
     # of normal noise the loss scatters by E[psi^2] / E[psi']^2 = 1.079 and is told as 1 / E[weight] = 1.266, a little
     # too wide: 0.92 of it in the standard deviation, which 200 draws know to 5 %
     spread = np.std(places, axis=0) / np.sqrt(np.diag(found.covariance))
@@ -104,9 +104,9 @@ def test_noise_is_learnt_from_what_is_left(truly):
 
 
 def test_what_no_observation_moves_stays_where_it_was_thought_to_be():
-    problem = Linear(np.zeros(2), np.zeros(10), np.array([[1.0, 0.0]] * 10))
+    problem = Linearization(np.zeros(2), np.zeros(10), np.array([[1.0, 0.0]] * 10))
     priors = [likely(0.0, 0.7), likely(1.0, 0.4)]
     found = fit(problem, np.full(10, 0.3), np.full(10, 0.01), priors)
-    assert found.places[1] == 1.0
+    assert found.values[1] == 1.0
     assert found.covariance[1, 1] == pytest.approx(0.4**2)
-    assert found.places[0] == pytest.approx(0.3, abs=0.001)
+    assert found.values[0] == pytest.approx(0.3, abs=0.001)

@@ -8,7 +8,7 @@ import pytest
 from lbsim import Scenario
 from lbsim.cli.app import main
 from lbsim.communication.collective_time import MICROBENCHMARKS
-from lbsim.measurements.case import ALL_REDUCES
+from lbsim.measurements.quantities import ALL_REDUCES
 from tests.communication.test_oracles import LINK
 
 RING = ["collective", "--all-reduce", "ring", "--gpus", "1024", "--cluster", "mn-1"]

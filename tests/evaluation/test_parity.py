@@ -43,7 +43,8 @@ def test_each_interval_is_a_line_from_its_low_to_its_high_end():
 
 def test_no_two_classes_look_alike_in_grey():
     one, *_ = validate(JIA).results
-    validation = Validation(tuple(replace(one, class_=f"class {number:02}") for number in range(16)))
+    cases = [replace(one.observation.case, class_=f"class {number:02}") for number in range(16)]
+    validation = Validation(tuple(replace(one, observation=replace(one.observation, case=case)) for case in cases))
     looks = {}
     for axes in picture(validation).figure.axes:
         for line in axes.get_lines():

@@ -11,7 +11,8 @@ from lbsim.cli.app import main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
 from lbsim.evaluation.validate import validate
-from lbsim.measurements.case import ALL_REDUCES, QUANTITIES, case_files, read_case_file
+from lbsim.measurements.case import case_files, read_case_file
+from lbsim.measurements.quantities import ALL_REDUCES, QUANTITIES
 from lbsim.profiles.catalog import PUBLISHED_CASES
 
 HEAD = """
@@ -83,7 +84,7 @@ def test_names_are_set_before_the_software_s_defaults_and_paths_after(cases):
 def test_an_anchor_is_shown_and_used(cases):
     changes = '{ anchor = "150 samples/s", "plan.gpus" = 1 }'
     (result,) = validate(cases(observed("throughput", '"150 samples/s"', set=changes))).results
-    assert result.anchored
+    assert result.observation.anchored
     assert result.relative_error == pytest.approx(0, abs=1e-6)  # the anchor's root is iterated
 
 
@@ -130,15 +131,20 @@ def test_accuracy_is_of_absolute_errors_and_known_intervals(cases):
 
 def test_only_picks_by_system_id_quantity_class_source_or_file(cases):
     folder = cases(observed("step_time", '"1 s"', id='"X-1"'), observed("throughput", '"9 samples/s"', id='"X-2"'))
-    assert [result.id for result in validate(folder, "x-2").results] == ["X-2"]
-    assert [result.id for result in validate(folder, "step").results] == ["X-1"]
+    assert [result.observation.case.id for result in validate(folder, "x-2").results] == ["X-2"]
+    assert [result.observation.case.id for result in validate(folder, "step").results] == ["X-1"]
     for text in ("they et", "a paper", "they.toml"):
         assert len(validate(folder, text).results) == 2
 
 
 def test_an_entry_without_id_and_class_is_named_by_file_and_quantity(cases):
     (result,) = validate(cases(observed("step_time", '"1 s"'))).results
-    assert (result.id, result.class_, result.role) == ("they.1", "step_time", "validate")
+    case = result.observation.case
+    assert (case.id, case.class_, case.role) == (
+        "they.1",
+        "step_time",
+        "validate",
+    )
 
 
 def test_a_case_may_name_a_profile_beside_it(cases):
@@ -160,7 +166,7 @@ def test_csv_has_a_row_for_each_case_of_the_json(cases, capsys):
 FAULTS = {
     "no unit": (observed("step_time", 1.0), "value: 1.0 has no unit"),
     "wrong unit": (observed("step_time", '"1 GB"'), "value: 'GB' is not a unit of time"),
-    "unit of a plain number": (observed("scaling_efficiency", '"70 %"'), "no plain number"),
+    "unit of a plain number": (observed("scaling_efficiency", '"70 %"'), "this quantity is dimensionless"),
     "negative": (observed("scaling_efficiency", -0.7), "more than zero"),
     "not a number": (observed("scaling_efficiency", "nan"), "more than zero"),
     "unknown quantity": (observed("troughput", '"1 samples/s"'), "did you mean 'throughput'?"),

@@ -12,9 +12,9 @@ from lbsim.measurements.trace import (
     Buffer,
     Evidence,
     Gradient,
-    Observation,
     RankTimeline,
     Trace,
+    TraceEntry,
     read_trace,
     write_trace,
 )
@@ -48,7 +48,7 @@ TRACE = Trace(
     evidence=EVIDENCE,
     gpus=2,
     settings={"fusion": "none", "overlap": True, "group_size": None},
-    observations=(Observation(quantity="step_time", subject="rank 0", samples=(0.9, 1.1, 1.0)),),
+    observations=(TraceEntry(quantity="step_time", subject="rank 0", samples=(0.9, 1.1, 1.0)),),
     timelines=(TIMELINE,),
 )
 

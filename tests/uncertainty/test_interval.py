@@ -154,7 +154,7 @@ def test_a_seeds_own_rows_do_not_make_its_interval():
     off = published_residuals().bounds("several_software.early", 0.9, frozenset({"Akiba et al."}))
     assert mine.high is not None
     assert mine.high / mine.predicted >= math.exp(off.above)  # and what 1024 ranks do beside
-    all_ = predict(mine.scenario).interval.ranges["time_to_train"]
+    all_ = predict(mine.observation.scenario).interval.ranges["time_to_train"]
     assert (mine.low, mine.high) != (all_.low, all_.high)
 
 

@@ -48,13 +48,13 @@ def calibrate(
     """
     from lbsim.atomic_write import write_atomically
     from lbsim.calibration.calibrate import fit
-    from lbsim.calibration.observations import find
+    from lbsim.calibration.observations import read_observations
     from lbsim.profiles.toml import profile_to_toml
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a calibration is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
     request = request_of()
-    observed = find(traces, request.tables, request.changes, request.folders)
+    observed = read_observations(traces, request.tables, request.changes, request.folders)
     calibration = fit(observed.observations, vary or observed.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": observed.sources})
     if out is not None:

@@ -15,7 +15,7 @@ from lbsim.version import __version__
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lbsim.evaluation.cross_validation.leave_out import Summary
+    from lbsim.evaluation.cross_validation.summary import Summary
 
 __all__ = ["print_left_out"]
 
@@ -26,7 +26,8 @@ def print_left_out(text: str, cases: Path, output: RowFormat) -> None:
     *text* is what is held out: system, scale or model. Raises InputError for anything else.
     """
     from lbsim.evaluation.cross_validation.folds import KINDS
-    from lbsim.evaluation.cross_validation.leave_out import leave_out, summaries
+    from lbsim.evaluation.cross_validation.leave_out import leave_out
+    from lbsim.evaluation.cross_validation.summary import summaries
 
     kind = next((kind for kind in KINDS if kind == text), None)
     if kind is None:
@@ -56,7 +57,7 @@ def _table(found: "list[Summary]") -> "Table":
             f"{one.mean:.1%}",
             f"{one.worst:.0%} {one.worst_id}",
             target + missed,
-            f"{one.coverage:.0%} of {one.count}",
-            f"x/÷ {1 + one.factor:.2f}",
+            "-" if one.coverage is None else f"{one.coverage:.0%} of {one.count}",
+            "-" if one.factor is None else f"x/÷ {1 + one.factor:.2f}",
         )
     return table

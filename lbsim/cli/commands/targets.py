@@ -12,7 +12,7 @@ from lbsim.cli.terminal import print_csv, print_json, print_table, progress
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
-    from lbsim.evaluation.targets import Line
+    from lbsim.evaluation.targets.evaluate import Outcomes, TargetRow
 
 __all__ = ["print_targets"]
 
@@ -20,15 +20,17 @@ __all__ = ["print_targets"]
 def print_targets(cases: Path, output: RowFormat) -> None:
     """Print each target with the accuracy reached on *cases* and, in a source checkout, on its traces."""
     from lbsim.cli.tables.targets import targets_table
-    from lbsim.evaluation.targets import PARTS, Place, in_order
+    from lbsim.evaluation.targets.data import TargetData
+    from lbsim.evaluation.targets.evaluate import rows
+    from lbsim.evaluation.targets.experiments import EXPERIMENTS
 
-    place = Place(cases)
-    found: list[Line] = []
-    with progress(len(PARTS)) as advance:
-        for part in PARTS:
-            found += part(place)
+    data = TargetData(cases)
+    outcomes: dict[str, Outcomes] = {}
+    with progress(len(EXPERIMENTS)) as advance:
+        for name, experiment in EXPERIMENTS.items():
+            outcomes[name] = experiment(data)
             advance(1)
-    lines = in_order(found)
+    lines = rows(outcomes, str(cases))
     if output is RowFormat.JSON:
         print_json({"targets": [_target_json(line) for line in lines], "lbsim": __version__})
     elif output is RowFormat.CSV:
@@ -37,8 +39,8 @@ def print_targets(cases: Path, output: RowFormat) -> None:
         print_table(targets_table(lines))
 
 
-def _target_json(line: "Line") -> dict[str, Any]:
-    from lbsim.evaluation.targets import reason
+def _target_json(line: "TargetRow") -> dict[str, Any]:
+    from lbsim.evaluation.targets.evaluate import reason
 
     return asdict(line) | {"reached": line.reached, "why": reason(line)}
 

@@ -33,8 +33,8 @@ def calibration_table(calibration: "Calibration") -> RenderableType:
         heading("Fit"),
         pairs(about),
     ]
-    if calibration.untold:
-        undetermined = pairs((name, "unchanged") for name in calibration.untold)
+    if calibration.undetermined:
+        undetermined = pairs((name, "unchanged") for name in calibration.undetermined)
         parts[2:2] = [heading("Not determined by the observations"), undetermined]
     return Group(*parts)
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lbsim.evaluation.targets import Line, reason
+from lbsim.evaluation.targets.evaluate import TargetRow, reason
 
 __all__ = ["targets_table"]
 
@@ -26,7 +26,7 @@ _SHARES: _Columns = (("shares of the rows", 47), ("rows", 4), ("share", 5), ("ai
 _LEFT_ALIGNED = {"absolute relative errors", "shares of the rows", "in row", ""}
 
 
-def targets_table(lines: Sequence[Line]) -> RenderableType:
+def targets_table(lines: Sequence[TargetRow]) -> RenderableType:
     """Return the errors by target, then the shares, then the reason for each target that is missed or not available."""
     errors = [line for line in lines if line.share_aim is None]
     shares = [line for line in lines if line.share_aim is not None]
@@ -36,7 +36,7 @@ def targets_table(lines: Sequence[Line]) -> RenderableType:
 
 
 def _section(
-    lines: Sequence[Line], columns: _Columns, cells: Callable[[Line], tuple[str, ...]]
+    lines: Sequence[TargetRow], columns: _Columns, cells: Callable[[TargetRow], tuple[str, ...]]
 ) -> Iterator[RenderableType]:
     yield _table(columns, [tuple(name for name, _ in columns)])
     for target, group in groupby(lines, key=lambda line: line.target):
@@ -54,19 +54,19 @@ def _table(columns: _Columns, rows: Sequence[tuple[str, ...]]) -> Table:
     return table
 
 
-def _error_cells(line: Line) -> tuple[str, ...]:
+def _error_cells(line: TargetRow) -> tuple[str, ...]:
     mean, worst = _percent(line.mean, 1), _percent(line.worst)
     aims = _aim(line.mean_aim), _aim(line.worst_aim)
     return f"  {line.what}", _count(line), mean, aims[0], worst, aims[1], line.worst_id, line.verdict
 
 
-def _share_cells(line: Line) -> tuple[str, ...]:
+def _share_cells(line: TargetRow) -> tuple[str, ...]:
     low, high = line.share_aim or (0.0, 1.0)
     aim = _aim(low) if low == high else f"{low:.0%} to {high:.0%}" if high < 1 else f"{low:.0%} up"
     return f"  {line.what}", _count(line), _percent(line.share), aim, line.verdict
 
 
-def _reasons(lines: Sequence[Line]) -> Iterator[RenderableType]:
+def _reasons(lines: Sequence[TargetRow]) -> Iterator[RenderableType]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         why = line.missing or reason(line)
@@ -78,7 +78,7 @@ def _reasons(lines: Sequence[Line]) -> Iterator[RenderableType]:
         yield Padding(Text(f"{target} ({'; '.join(whats)}): {why}"), (0, 0, 0, 2))
 
 
-def _count(line: Line) -> str:
+def _count(line: TargetRow) -> str:
     return str(line.rows) if line.rows else ""
 
 

@@ -11,7 +11,8 @@ from lbsim.cli.tables._layout import amount, counted, percent, significant
 
 if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
-    from lbsim.evaluation.validate import Accuracy, Result, Validation
+    from lbsim.evaluation.residual import Residual
+    from lbsim.evaluation.validate import Accuracy, Validation
 
 __all__ = ["validation_table"]
 
@@ -24,7 +25,7 @@ def validation_table(validation: "Validation") -> RenderableType:
     return Group(*parts, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
 
 
-def _results(results: "Iterable[Result]", accuracy: "Accuracy") -> Table:
+def _results(results: "Iterable[Residual]", accuracy: "Accuracy") -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
     table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
     table.add_column("id", width=9, overflow="fold")
@@ -38,16 +39,18 @@ def _results(results: "Iterable[Result]", accuracy: "Accuracy") -> Table:
     return table
 
 
-def _result(result: "Result") -> tuple[str, ...]:
-    observed, _, unit = amount(result.observed, result.dimension).partition(" ")
-    factor = result.dimension.units[unit] if result.dimension else 1.0
-    quantity = f"{'ratio of ' if result.relative else ''}{result.quantity.replace('_', ' ')}{unit and f', {unit}'}"
+def _result(result: "Residual") -> tuple[str, ...]:
+    case, dimension = result.observation.case, result.observation.dimension
+    observed, _, unit = amount(result.observed, dimension).partition(" ")
+    factor = dimension.units[unit] if dimension else 1.0
+    ratio = "ratio of " if result.observation.relative_to else ""
+    quantity = f"{ratio}{case.quantity.replace('_', ' ')}{unit and f', {unit}'}"
     return (
-        f"  {result.system}",
-        result.id,
+        f"  {case.system}",
+        case.id,
         quantity,
         observed,
-        significant(result.predicted / factor) if result.dimension else f"{result.predicted:.3f}",
+        significant(result.predicted / factor) if dimension else f"{result.predicted:.3f}",
         f"{result.relative_error:+.1%}",
         {True: "yes", False: "no", None: "-"}[result.inside],
     )

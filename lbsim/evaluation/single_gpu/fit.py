@@ -1,4 +1,4 @@
-r"""Fits the compute law to the published rates of one GPU, and predicts rates that the fit has not seen.
+r"""Fit of the compute law to the published rates of one GPU.
 
 With the law's parameters θ (`lbsim.compute.roofline`; the efficiencies of the mathematics library, the time a kernel of
 each software) and how fast each class of cores, architecture, card and software is compared with it, :math:`v_j`, a
@@ -10,9 +10,8 @@ with c what the GPU computes and u its update, which no speed changes. Both are 
 :math:`e^θ`; with the other parameters the fit takes c for exponential and u for linear, around a point that is moved
 until it stays. What is left out is predicted with the law itself.
 
-Residuals count by a loss that is linear in the end, :math:`2 (\sqrt{1 + r^2} - 1)`, so that outliers pull little; so do
-the parameters' distances from where they start, for a few cards and softwares are far from the others. (Priors of
-`lbsim.calibration.robust_least_squares` are normal.) Rates whose role is ``validate`` are never fitted to.
+The objective is that of `lbsim.calibration.robust_least_squares`, with the same loss on the priors as on the residuals,
+for a few cards and softwares are far from the others. Rates whose role is ``validate`` are never fitted to.
 """
 
 import math
@@ -21,33 +20,31 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, Rate, Values
-
-Vector = NDArray[np.float64]
+from lbsim.calibration.priors import Prior
+from lbsim.calibration.robust_least_squares import Objective, Vector
+from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, Values, effects
+from lbsim.evaluation.single_gpu.rates import parts as law_parts
+from lbsim.measurements.observation import Observation
 
 NOISE = 0.06
-"""Spread of the logarithm of a rate between runs of one framework by others, about."""
+"""Approximate standard deviation of the logarithm of a rate between runs of one framework by several sources."""
 MOST_EFFICIENT = 0.95
-"""Of a rated figure; more than all of it would be unphysical, and the architectures' speeds can take the rest."""
+"""Highest efficiency, a fraction of the rated figure; the architectures' speeds absorb what is beyond it."""
 CORES, ARCHITECTURE, CARD, SOFTWARE, KERNEL_TIME = 0.5, 0.15, 0.06, 0.1, 0.3
-"""Spread of the priors of the other groups."""
+"""Standard deviation of the priors of the other parameters."""
 _STEP = 1e-3
 _STAYS = 5e-3
-"""Largest move of any parameter, in the logarithm, that is none."""
+"""Largest change of a parameter, in the logarithm, at convergence."""
 _NEAR = 0.05
-"""The same, of a parameter of the kernels from where the law was taken."""
+"""Largest distance of a kernels' parameter, in the logarithm, from the point of linearization."""
 _MOST_ROUNDS = 6
-_MOST_STEPS = 60
-_SETTLED = 1e-4
-"""The same, of one step of the fit around one point."""
 
 
 class Fit:
-    """The parameters that *data* speak of, by name, and what is fitted to them or to some of them."""
+    """Parameters that *data* depend on, by name, and their values fitted to all or some of the data."""
 
-    def __init__(self, data: Sequence[Rate]) -> None:
+    def __init__(self, data: Sequence[Observation]) -> None:
         """Collect the parameters; those of the law come first."""
         self.data = list(data)
         softwares = sorted({rate.scenario.software.name for rate in self.data})
@@ -55,13 +52,13 @@ class Fit:
         groups += [(f"kernel_time {name}", KERNEL_TIME) for name in softwares]
         self._of_law = len(groups)
         for position, spread in enumerate((CORES, ARCHITECTURE, CARD, SOFTWARE)):
-            groups += [(name, spread) for name in sorted({rate.effects[position] for rate in self.data})]
+            groups += [(name, spread) for name in sorted({effects(rate)[position] for rate in self.data})]
         self.names = [name for name, _ in groups]
-        self.spreads = [spread for _, spread in groups]
+        self.priors = [_prior(name, spread) for name, spread in groups]
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Fitted to all of the data."""
+        """Values fitted to all of the data."""
         values: dict[str, float] = {}
         for _ in range(_MOST_ROUNDS):
             before, values = values, self._solved(range(len(self.data)), self._around(values), values)
@@ -75,63 +72,44 @@ class Fit:
         return self._around(self.values)
 
     def without(self, unseen: Iterable[int]) -> dict[str, float]:
-        """Return what is fitted to all of the data but those at the places *unseen*.
+        """Return the values fitted to all of the data but those with the numbers *unseen*.
 
-        The law is taken around what all data say, which tells no more than how its times change with its parameters,
-        and anew where those come to be far from there.
+        The law is linearized around the fit to all data, which affects only its derivatives, and again around the
+        result where that is far from there.
         """
         left_out = set(unseen)
-        rest = [place for place in range(len(self.data)) if place not in left_out]
+        rest = [row for row in range(len(self.data)) if row not in left_out]
         values = self._solved(rest, self._here, self.values)
         return values if self._here.near(values) else self._solved(rest, self._around(values), values)
 
     def _around(self, values: Values) -> "_Around":
         count, law = len(self.data), self.names[: self._of_law]
-        parts = np.array([rate.parts(values) for rate in self.data])
+        parts = np.array([law_parts(rate, values) for rate in self.data])
         slopes = np.zeros((self._of_law, count, 2))
         for column, name in enumerate(law):
             moved = dict(values) | {name: values.get(name, 0.0) + _STEP}
             own = [i for i, rate in enumerate(self.data) if _touches(name, rate)]
-            slopes[column, own] = (np.array([self.data[i].parts(moved) for i in own]) - parts[own]) / _STEP
+            slopes[column, own] = (np.array([law_parts(self.data[i], moved) for i in own]) - parts[own]) / _STEP
         at = np.array([values.get(name, 0.0) for name in law])
-        speeds = np.array([[float(name in rate.effects) for name in self.names[self._of_law :]] for rate in self.data])
-        observed = np.array([rate.seconds for rate in self.data])
+        names = self.names[self._of_law :]
+        speeds = np.array([[float(name in own) for name in names] for own in map(effects, self.data)])
+        observed = np.log([rate.value for rate in self.data])
         return _Around(at, parts, slopes, speeds, observed)
 
     def _solved(self, train: Sequence[int], around: "_Around", start: Values) -> dict[str, float]:
-        """Return the parameters that fit the data at the places *train* best, robustly.
-
-        Weighted least squares, again and again: each weight is what the loss makes of the residual before.
-        """
-        own, spreads, most = around.of(list(train)), np.array(self.spreads), self._most()
-        values = np.minimum([start.get(name, 0.0) for name in self.names], most)
-        for _ in range(_MOST_STEPS):
-            residuals = np.concatenate([own.errors(values) / NOISE, values / spreads])
-            slopes = np.vstack([own.slopes_of_errors(values) / NOISE, np.diag(1 / spreads)])
-            weighted = slopes.T / np.sqrt(1 + residuals**2)
-            before, values = (
-                values,
-                np.minimum(values + _step(weighted @ slopes, -weighted @ residuals, values >= most), most),
-            )
-            if np.max(np.abs(values - before)) < _SETTLED:
-                break
+        """Return the parameters that fit the rates with the numbers *train* best, with the law as it is *around*."""
+        own = around.of(list(train))
+        objective = Objective(own.observed, np.full(len(own.observed), NOISE), self.priors, robust_priors=True)
+        values = objective.minimise(own, np.array([start.get(name, 0.0) for name in self.names]))
         return dict(zip(self.names, values.tolist(), strict=True))
 
-    def _most(self) -> Vector:
-        """Return the highest value of each parameter: efficiencies have one."""
-        most = np.full(len(self.names), np.inf)
-        for column, name in enumerate(KERNEL_PRIORS):
-            if name.endswith("_efficiency"):
-                most[column] = math.log(MOST_EFFICIENT / KERNEL_PRIORS[name][0])
-        return most
 
-
-def _step(curvature: Vector, downhill: Vector, highest: NDArray[np.bool_]) -> Vector:
-    """Return the step to the least of a quadratic form; what is the *highest* that it may be does not rise."""
-    free = ~(highest & (downhill > 0))
-    step = np.zeros(len(downhill))
-    step[free] = np.linalg.solve(curvature[np.ix_(free, free)], downhill[free])
-    return step
+def _prior(name: str, spread: float) -> Prior:
+    """Return the prior of parameter *name*, around its start; an efficiency has an upper bound."""
+    field, highest = name.removeprefix("kernels "), math.inf
+    if field.endswith("_efficiency"):
+        highest = math.log(MOST_EFFICIENT / KERNEL_PRIORS[field][0])
+    return Prior("log", 0.0, spread, -math.inf, highest)
 
 
 @dataclass(frozen=True)
@@ -147,6 +125,7 @@ class _Around:
     speeds: Vector
     """1 for each speed that a rate has."""
     observed: Vector
+    """Logarithm of each measured time."""
 
     def of(self, which: Sequence[int]) -> "_Around":
         return _Around(self.at, self.parts[which], self.slopes[:, which], self.speeds[which], self.observed[which])
@@ -156,13 +135,13 @@ class _Around:
         there = (values[f"kernels {name}"] for name in KERNEL_PRIORS)
         return all(abs(value - here) < _NEAR for value, here in zip(there, self.at, strict=False))
 
-    def errors(self, values: Vector) -> Vector:
-        """Return ln(predicted / observed) of each rate."""
+    def logarithms(self, values: Vector) -> Vector:
+        """Return the logarithm of each predicted time."""
         _, _, compute, update = self._times(values)
-        return np.asarray(np.log((compute + update) / self.observed))
+        return np.asarray(np.log(compute + update))
 
-    def slopes_of_errors(self, values: Vector) -> Vector:
-        """Return what each rate's error changes by with each parameter."""
+    def derivatives(self, values: Vector) -> Vector:
+        """Return the Jacobian of the logarithms."""
         grown, longer, compute, update = self._times(values)
         factor, whole = compute / longer, compute + update
         moved = np.exp(values[len(KERNEL_PRIORS) : len(self.at)] - self.at[len(KERNEL_PRIORS) :])[:, None]
@@ -183,7 +162,7 @@ class _Around:
         return grown, np.maximum(longer, 1e-30), compute, np.maximum(update, 1e-30)
 
 
-def _touches(name: str, rate: Rate) -> bool:
+def _touches(name: str, rate: Observation) -> bool:
     """Return whether parameter *name*, of the law, stands in what *rate* takes."""
     kind, _, of = name.partition(" ")
     return kind == "kernels" or rate.scenario.software.name == of

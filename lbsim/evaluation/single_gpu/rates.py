@@ -1,22 +1,22 @@
-"""Published rates of one GPU, and what the compute law says of each with parameters other than the profiles'.
+"""Published rates of one GPU, and their predictions by the compute law with given parameters.
 
-Parameters are told by name, in the logarithm relative to where they start: the efficiencies of the mathematics library,
-the time a kernel of each software, and how fast each class of cores, architecture, card and software is compared with
-the law (`lbsim.compute.roofline`).
+Parameters have names and are logarithms relative to their start: the efficiencies of the mathematics library, the time
+per kernel of each software, and the relative speed of each class of cores, architecture, card and software
+(`lbsim.compute.roofline`).
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 from lbsim.compute.roofline import arithmetic_class, compute_times
-from lbsim.measurements.case import case_files, read_case_file
-from lbsim.profiles.catalog import PUBLISHED_CASES, Folders
+from lbsim.evaluation.residual import Residual
+from lbsim.measurements.case import case_files, case_observation, read_case_file
+from lbsim.measurements.case_class import SINGLE_GPU
+from lbsim.measurements.observation import Observation
+from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.profiles.hardware import RelativeSpeed
-from lbsim.scenario.request import build_scenario
-from lbsim.scenario.scenario import Scenario
 
 KERNEL_PRIORS = {
     "vector_efficiency": (0.72, 0.11),
@@ -28,95 +28,84 @@ KERNEL_PRIORS = {
     "backward_efficiency": (0.78, 0.1),
     "channel_exponent": (1.0, 0.4),
 }
-"""Fitted fields of the kernels' profile: where each starts, and the spread of its prior."""
+"""Fitted fields of the kernels' profile: start, and standard deviation of the prior in the logarithm."""
 KERNEL_TIMES = {"old": 22e-6, "current": 12e-6, "mlperf": 5e-6}
-"""Where the kernel time of a software starts: of 2016-17, since, and tuned for MLPerf."""
+"""Start of the time per kernel of a software, in seconds: of 2016-17, later, and tuned for MLPerf."""
 Values = Mapping[str, float]
-"""Parameters by name, in the logarithm relative to where they start; one that is missing stays there."""
+"""Parameters by name, as logarithms relative to their start; a missing one is at its start."""
 
 
-@dataclass(frozen=True)
-class Rate:
-    """One published rate and the scenario it belongs to."""
-
-    system: str
-    id: str
-    quantity: str
-    scenario: Scenario
-    seconds: float
-    """Observed, of a step or of the part of it that was observed."""
-
-    @cached_property
-    def cores(self) -> str:
-        """On which cores the products run."""
-        return arithmetic_class(self.scenario.cluster.accelerator, self.scenario.plan)
-
-    @cached_property
-    def effects(self) -> tuple[str, str, str, str]:
-        """The speeds that multiply this rate: of the class of cores, the architecture, the card and the software."""
-        card = self.scenario.cluster.accelerator
-        return (
-            f"cores {self.cores}",
-            f"architecture {card.architecture} {self.cores}",
-            f"card {card.name}",
-            f"software {self.scenario.software.name} {self.cores}",
-        )
-
-    def parts(self, values: Values) -> tuple[float, float]:
-        """Return what the law says of the seconds that a speed changes, before any does, and of those that none does.
-
-        Of a part of the step that alone was observed, its own.
-        """
-        software, card = self.scenario.software, self.scenario.cluster.accelerator
-        software = software.model_copy(
-            update={
-                "kernels": software.kernels.model_copy(update=kernels(values)),
-                "kernel_time": kernel_time(software.name, values),
-                "speed": RelativeSpeed(),
-            }
-        )
-        cluster = self.scenario.cluster.model_copy(
-            update={"accelerator": card.model_copy(update={"speed": RelativeSpeed()})}
-        )
-        times = compute_times(self.scenario.model_copy(update={"software": software, "cluster": cluster}))
-        if self.quantity == "breakdown.update":
-            return 0.0, times.update
-        if self.quantity.startswith("breakdown"):
-            return getattr(times, self.quantity.removeprefix("breakdown.")), 0.0
-        return times.input_overhead + times.forward + times.backward, times.update
-
-    def predicted(self, values: Values) -> tuple[float, float]:
-        """Return the seconds of compute and those of the update."""
-        compute, update = self.parts(values)
-        return compute * math.exp(-sum(values.get(name, 0.0) for name in self.effects)), update
-
-    def error(self, values: Values) -> float:
-        """Return ln(predicted / observed)."""
-        return math.log(sum(self.predicted(values)) / self.seconds)
-
-
-def rates(role: str, place: Path = PUBLISHED_CASES) -> list[Rate]:
-    """Return the published single-GPU rates of *role* in *place*."""
+def rates(role: str, folder: Path = PUBLISHED_CASES) -> list[Observation]:
+    """Return the published single-GPU rates of *role* in *folder*, converted to seconds."""
     found = []
-    for file in case_files(place):
+    for file in case_files(folder):
         content = read_case_file(file)
-        for observed in content.observed:
-            if not observed.class_.startswith("single GPU") or observed.role != role or observed.relative_to:
-                continue
-            scenario = build_scenario(content.scenario, observed.set, Folders(beside=file.parent.absolute()))
-            seconds = _seconds(scenario, observed.quantity, observed.si)
-            found.append(Rate(content.system, observed.id, observed.quantity, scenario, seconds))
+        for entry in content.observed:
+            if entry.class_ in SINGLE_GPU and entry.role == role and not entry.relative_to:
+                found.append(in_seconds(case_observation(file, content, entry)))
     return found
 
 
-def _seconds(scenario: Scenario, quantity: str, value: float) -> float:
-    """Return the seconds of a step that the observed *value* means."""
-    plan = scenario.plan
+def in_seconds(observation: Observation) -> Observation:
+    """Return *observation*, of one GPU, with its value converted to the seconds of a step."""
+    plan, value, quantity = observation.scenario.plan, observation.value, observation.quantity
     if quantity.startswith("throughput"):
-        return plan.batch_per_gpu / value
-    if quantity == "time_to_train":
-        return value * plan.batch_per_gpu / (plan.epochs * scenario.workload.samples)
-    return value
+        quantity, value = "step_time", plan.batch_per_gpu / value
+    elif quantity == "time_to_train":
+        samples = plan.epochs * observation.scenario.workload.samples
+        quantity, value = "step_time", value * plan.batch_per_gpu / samples
+    return replace(observation, measurement=replace(observation.measurement, quantity=quantity, value=value))
+
+
+def cores(rate: Observation) -> str:
+    """Return the class of cores that computes the products of *rate*."""
+    return arithmetic_class(rate.scenario.cluster.accelerator, rate.scenario.plan)
+
+
+def effects(rate: Observation) -> tuple[str, str, str, str]:
+    """Return the names of the speeds that multiply *rate*: of its cores, architecture, card and software."""
+    card, own = rate.scenario.cluster.accelerator, cores(rate)
+    return (
+        f"cores {own}",
+        f"architecture {card.architecture} {own}",
+        f"card {card.name}",
+        f"software {rate.scenario.software.name} {own}",
+    )
+
+
+def parts(rate: Observation, values: Values) -> tuple[float, float]:
+    """Return the seconds that a speed divides, at speed 1, and the seconds of the update, which no speed changes.
+
+    For a part of a step, only the seconds of that part.
+    """
+    software, card = rate.scenario.software, rate.scenario.cluster.accelerator
+    software = software.model_copy(
+        update={
+            "kernels": software.kernels.model_copy(update=kernels(values)),
+            "kernel_time": kernel_time(software.name, values),
+            "speed": RelativeSpeed(),
+        }
+    )
+    cluster = rate.scenario.cluster.model_copy(
+        update={"accelerator": card.model_copy(update={"speed": RelativeSpeed()})}
+    )
+    times = compute_times(rate.scenario.model_copy(update={"software": software, "cluster": cluster}))
+    if rate.quantity == "breakdown.update":
+        return 0.0, times.update
+    if rate.quantity.startswith("breakdown"):
+        return getattr(times, rate.quantity.removeprefix("breakdown.")), 0.0
+    return times.input_overhead + times.forward + times.backward, times.update
+
+
+def predicted(rate: Observation, values: Values) -> tuple[float, float]:
+    """Return the predicted seconds of compute and of the update."""
+    compute, update = parts(rate, values)
+    return compute * math.exp(-sum(values.get(name, 0.0) for name in effects(rate))), update
+
+
+def residual(rate: Observation, values: Values) -> Residual:
+    """Return *rate* beside its prediction with the parameters at *values*."""
+    return Residual(rate, sum(predicted(rate, values)))
 
 
 def kernels(values: Values) -> dict[str, float]:

@@ -13,7 +13,7 @@ from lbsim.harness.communication import collectives
 from lbsim.harness.communication.options import DTYPES, CommunicationOptions, CommunicationPrecision
 from lbsim.harness.communication.process_group import ProcessGroup, all_gather, on_all_ranks
 from lbsim.harness.communication.step_recorder import clock
-from lbsim.measurements.trace import Observation, Trace
+from lbsim.measurements.trace import Trace, TraceEntry
 
 __all__ = ["measure", "row", "rows"]
 
@@ -49,7 +49,7 @@ def measure(group: ProcessGroup, options: AllReduceOptions, progress: Callable[[
             carrier = algorithm.carrier(message)
             settings = {"all_reduce": name, "carrier": carrier, "precision": precision, "message": message}
             samples_mean = _mean_over_ranks(samples)
-            observations.append(Observation(quantity="all_reduce", settings=settings, samples=samples_mean))
+            observations.append(TraceEntry(quantity="all_reduce", settings=settings, samples=samples_mean))
             progress()
     return Trace(
         measured="all-reduce",

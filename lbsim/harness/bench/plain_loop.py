@@ -22,7 +22,7 @@ from lbsim.harness.communication.step_recorder import clock
 from lbsim.harness.training.optimizer import build as build_optimizer
 from lbsim.harness.training.options import OptimizerName, TrainingPrecision, TrainOptions
 from lbsim.harness.training.precision import MasterWeights, cast_inputs, require_precision
-from lbsim.measurements.trace import Observation, Trace
+from lbsim.measurements.trace import Trace, TraceEntry
 
 __all__ = ["measure", "ratios"]
 
@@ -47,14 +47,14 @@ def measure(
         raise InputError("bench step measures one process; for several write bench scaling")
     source = provenance(group)  # before the benchmark adds to the load
     optimizer = options.optimizer.removeprefix("torch-")
-    observations: list[Observation] = []
+    observations: list[TraceEntry] = []
 
     def measure_one(precision: str, batch: int) -> None:
         steps = _steps(group, options, precision, batch, optimizer)
         for name, seconds in _alternate(steps, group.device, options.repeats, options.warm_up).items():
             settings = {"precision": precision, "batch_per_gpu": batch}
             observations.append(
-                Observation(quantity="step_time", subject=name, settings=settings, samples=tuple(seconds))
+                TraceEntry(quantity="step_time", subject=name, settings=settings, samples=tuple(seconds))
             )
         progress()
 

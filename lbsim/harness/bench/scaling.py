@@ -17,7 +17,7 @@ from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.process_group import ProcessGroup, all_gather, on_all_ranks
 from lbsim.harness.communication.step_recorder import StepRecorder, clock
-from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace
+from lbsim.measurements.trace import RankTimeline, Setting, Trace, TraceEntry
 
 __all__ = ["measure"]
 
@@ -120,10 +120,10 @@ def _run(step: _StepFunctions, recorder: StepRecorder | None) -> None:
         recorder.mark("step")
 
 
-def _observations(timelines: list[RankTimeline], ranks: int) -> list[Observation]:
+def _observations(timelines: list[RankTimeline], ranks: int) -> list[TraceEntry]:
     """Return the step times of each rank, in seconds."""
     return [
-        Observation(
+        TraceEntry(
             quantity="step_time",
             subject=f"rank {rank}",
             samples=tuple(timeline.marks["step"] for timeline in timelines if timeline.rank == rank),

@@ -18,7 +18,7 @@ from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.communication.step_recorder import Clock, Mark, StepRecorder, clock
-from lbsim.measurements.trace import Observation, RankTimeline, Setting, Trace
+from lbsim.measurements.trace import RankTimeline, Setting, Trace, TraceEntry
 
 __all__ = ["measure"]
 
@@ -44,7 +44,7 @@ def measure(
     for precision in options.precisions:
         require_precision(precision, group.device)
     source = provenance(group)  # before the benchmark adds to the load
-    observations: list[Observation] = []
+    observations: list[TraceEntry] = []
     timelines: list[RankTimeline] = []
 
     def measure_one(precision: str, batch: int) -> None:
@@ -56,7 +56,7 @@ def measure(
         timelines.extend([] if timelines else steps)
         for (quantity, name), samples in timings.items():
             rounded = tuple(round(max(0.0, sample), 8) for sample in samples)
-            observations.append(Observation(quantity=quantity, subject=name, settings=settings, samples=rounded))
+            observations.append(TraceEntry(quantity=quantity, subject=name, settings=settings, samples=rounded))
         progress()
 
     measure_fitting(options.precisions, options.batches, measure_one, report)

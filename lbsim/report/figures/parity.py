@@ -8,7 +8,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from lbsim.evaluation.validate import Result, Validation
+from lbsim.evaluation.residual import Residual
+from lbsim.evaluation.validate import Validation
 from lbsim.report.picture import MARKERS, Number, Picture, colour
 from lbsim.report.scenarios import ReportScenarios
 from lbsim.report.single_figure import write_one
@@ -18,12 +19,12 @@ __all__ = ["ORDER", "TITLE", "draw", "picture", "write_parity"]
 
 TITLE = "Predicted against published"
 ORDER = 7
-_Panel = tuple[str, Callable[[Result], bool], str, float]
+_Panel = tuple[str, Callable[[Residual], bool], str, float]
 _PANELS: tuple[_Panel, ...] = (
-    ("throughput", lambda one: one.dimension is SAMPLE_RATE, "samples/s", 1.0),
-    ("times", lambda one: one.dimension is TIME, "s", 1.0),
-    ("efficiencies and ratios", lambda one: one.dimension is None, "", 1.0),
-    ("bus bandwidth of all-reduces", lambda one: one.dimension is DATA_RATE, "GB/s", 1e9),
+    ("throughput", lambda one: one.observation.dimension is SAMPLE_RATE, "samples/s", 1.0),
+    ("times", lambda one: one.observation.dimension is TIME, "s", 1.0),
+    ("efficiencies and ratios", lambda one: one.observation.dimension is None, "", 1.0),
+    ("bus bandwidth of all-reduces", lambda one: one.observation.dimension is DATA_RATE, "GB/s", 1e9),
 )
 """Panels: title, filter of results, unit, and the unit in SI."""
 
@@ -68,12 +69,12 @@ def _sheet(panels: int, classes: int) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(grid[0, :]), *below]
 
 
-def _draw(axes: Axes, results: list[Result], classes: list[str], label: str, scale: float) -> None:
+def _draw(axes: Axes, results: list[Residual], classes: list[str], label: str, scale: float) -> None:
     axes.axhline(1.0, color="k", lw=0.8)
     for factor in (0.9, 1.1):
         axes.axhline(factor, color="k", ls="--", lw=0.6, label="10 % error" if factor > 1 else None)
     for place, name in enumerate(classes):
-        own = [one for one in results if one.class_ == name]
+        own = [one for one in results if one.observation.case.class_ == name]
         if own:
             _draw_class(axes, own, place, scale)
     axes.set(xlabel=label, ylabel="predicted / published", xscale="log", yscale="log")
@@ -91,7 +92,7 @@ def _tick(axis: Axis, span: float) -> None:
     axis.set_tick_params(rotation=25 if span > 1e6 else 0)
 
 
-def _draw_class(axes: Axes, own: list[Result], place: int, scale: float) -> None:
+def _draw_class(axes: Axes, own: list[Residual], place: int, scale: float) -> None:
     known = [(one.observed, one.low, one.high) for one in own if one.low is not None and one.high is not None]
     for observed, low, high in known:
         axes.plot([observed / scale] * 2, [low / observed, high / observed], color=colour(place), lw=0.5, alpha=0.35)
@@ -103,14 +104,15 @@ def _draw_class(axes: Axes, own: list[Result], place: int, scale: float) -> None
         ms=4.5,
         mew=0.8,
         mfc="none" if place < len(MARKERS) else None,
-        label=own[0].class_,
+        label=own[0].observation.case.class_,
     )
 
 
-def _number(one: Result) -> Number:
-    unit = {None: "1", TIME: "s", SAMPLE_RATE: "samples/s"}.get(one.dimension, "B/s")
+def _number(one: Residual) -> Number:
+    unit = {None: "1", TIME: "s", SAMPLE_RATE: "samples/s"}.get(one.observation.dimension, "B/s")
+    case = one.observation.case
     return Number(
-        f"{one.class_}: {one.system} {one.id} {one.quantity}", one.observed, one.predicted, unit, one.low, one.high
+        f"{case.class_}: {case.system} {case.id} {case.quantity}", one.observed, one.predicted, unit, one.low, one.high
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from matplotlib.axes import Axes
 
-from lbsim.evaluation.validate import Result
+from lbsim.evaluation.residual import Residual
 from lbsim.report.picture import MARKERS, Number, Picture, colour, gpu_axis, interval, new_figure, plain_numbers, short
 from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.units import SAMPLE_RATE
@@ -59,35 +59,37 @@ def _predicted(entry: ReportScenario, *, with_node: bool) -> Iterator[Number]:
 
 def _published(scenarios: ReportScenarios, entry: ReportScenario) -> Iterator[Number]:
     for result in scenarios.published_of(entry):
-        gpus, rate = result.scenario.plan.gpus, _rate(result)
+        system, gpus, rate = result.observation.case.system, result.observation.scenario.plan.gpus, _rate(result)
         if rate is not None:
-            yield Number(f"{entry.label}: published ({result.system}), throughput", gpus, rate, "samples/s")
+            yield Number(f"{entry.label}: published ({system}), throughput", gpus, rate, "samples/s")
         share = _share(result)
         if share is not None:
-            against = _NODE if "node" in result.quantity or result.relative else "efficiency"
-            yield Number(f"{entry.label}: published ({result.system}), {against}", gpus, 100 * share, "%")
+            node = "node" in result.observation.quantity or result.observation.relative_to is not None
+            against = _NODE if node else "efficiency"
+            yield Number(f"{entry.label}: published ({system}), {against}", gpus, 100 * share, "%")
 
 
-def _rate(result: Result) -> float | None:
+def _rate(result: Residual) -> float | None:
     """Return the published samples per second, or None if the value does not give them."""
-    plan, workload = result.scenario.plan, result.scenario.workload
-    if result.relative:
+    observation = result.observation
+    plan, workload = observation.scenario.plan, observation.scenario.workload
+    if observation.relative_to is not None:
         return None
-    if result.quantity == "time_to_train" and not (plan.validate_each_epoch or plan.startup):
+    if observation.quantity == "time_to_train" and not (plan.validate_each_epoch or plan.startup):
         return plan.epochs * workload.samples / result.observed
-    if result.quantity == "step_time":
+    if observation.quantity == "step_time":
         return plan.batch / result.observed
-    if result.dimension is SAMPLE_RATE:
-        return result.observed * (plan.gpus if result.quantity == "throughput_per_gpu" else 1)
+    if observation.dimension is SAMPLE_RATE:
+        return result.observed * (plan.gpus if observation.quantity == "throughput_per_gpu" else 1)
     return None
 
 
-def _share(result: Result) -> float | None:
+def _share(result: Residual) -> float | None:
     """Return the published efficiency; the ratio of step time to that on one node is its inverse."""
-    if result.quantity.startswith("scaling_efficiency") and not result.relative:
+    if result.observation.quantity.startswith("scaling_efficiency") and result.observation.relative_to is None:
         return result.observed
-    base = result.base
-    if result.quantity == "step_time" and base is not None and base.plan.gpus == base.cluster.gpus_per_node:
+    base = result.observation.relative_to
+    if result.observation.quantity == "step_time" and base is not None and base.plan.gpus == base.cluster.gpus_per_node:
         return 1 / result.observed
     return None
 

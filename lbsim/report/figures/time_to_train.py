@@ -2,9 +2,10 @@
 
 from matplotlib.axes import Axes
 
-from lbsim.evaluation.validate import Result
+from lbsim.evaluation.residual import Residual
 from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, new_figure, plain_numbers, short
 from lbsim.report.scenarios import ReportScenarios
+from lbsim.scenario.scenario import Scenario
 
 __all__ = ["ORDER", "TITLE", "draw"]
 
@@ -18,7 +19,8 @@ _MINUTE = 60.0
 
 def draw(scenarios: ReportScenarios) -> Picture:
     """Draw one row per system, with the published and the predicted time."""
-    rows = [one for one in scenarios.published.results if one.quantity == "time_to_train" and not one.relative]
+    times = [one for one in scenarios.published.results if one.observation.quantity == "time_to_train"]
+    rows = [one for one in times if one.observation.relative_to is None]
     tables = {name: _rows(rows, model) for name, model in _TABLES.items()}
     tables = {name: found for name, found in tables.items() if found}
     if not tables:
@@ -40,20 +42,29 @@ def draw(scenarios: ReportScenarios) -> Picture:
 _NOTE = "Anchored: with one throughput that the same source measured on fewer GPUs. Bars: 90 % intervals."
 
 
-def _rows(rows: list[Result], model: str) -> list[Result]:
-    found = [one for one in rows if one.scenario.model.startswith(model) and one.scenario.plan.epochs >= _COMPLETE]
-    return sorted(found, key=lambda one: (-one.observed, one.system, one.scenario.plan.gpus, one.anchored))
+def _rows(rows: list[Residual], model: str) -> list[Residual]:
+    return sorted((one for one in rows if _is_of(one.observation.scenario, model)), key=_order)
 
 
-def _name(row: Result) -> str:
-    plan, cluster = row.scenario.plan, row.scenario.cluster
-    told = f"{row.system}: {plan.gpus:,} {cluster.accelerator.name}, batch {plan.batch:,}, {plan.epochs:g} epochs"
-    return told + (", anchored" if row.anchored else "")
+def _is_of(scenario: Scenario, model: str) -> bool:
+    return scenario.model.startswith(model) and scenario.plan.epochs >= _COMPLETE
 
 
-def _draw(axes: Axes, title: str, rows: list[Result]) -> None:
+def _order(row: Residual) -> tuple[float, str, int, bool]:
+    observation = row.observation
+    return -row.observed, observation.case.system, observation.scenario.plan.gpus, observation.anchored
+
+
+def _name(row: Residual) -> str:
+    plan, cluster = row.observation.scenario.plan, row.observation.scenario.cluster
+    system, accelerator = row.observation.case.system, cluster.accelerator.name
+    told = f"{system}: {plan.gpus:,} {accelerator}, batch {plan.batch:,}, {plan.epochs:g} epochs"
+    return told + (", anchored" if row.observation.anchored else "")
+
+
+def _draw(axes: Axes, title: str, rows: list[Residual]) -> None:
     for anchored, colour, marker in ((False, OKABE_ITO[0], "o"), (True, OKABE_ITO[1], "s")):
-        own = [(-place, row) for place, row in enumerate(rows) if row.anchored is anchored]
+        own = [(-place, row) for place, row in enumerate(rows) if row.observation.anchored is anchored]
         for place, row in own:
             low, high = row.low or row.predicted, row.high or row.predicted
             axes.plot([low / _MINUTE, high / _MINUTE], [place, place], "-", color=colour, lw=4, alpha=0.3)
@@ -73,17 +84,17 @@ def _draw(axes: Axes, title: str, rows: list[Result]) -> None:
     plain_numbers(axes, "x")
 
 
-def _numbers(row: Result) -> list[Number]:
+def _numbers(row: Residual) -> list[Number]:
     low, high = (None if end is None else end / _MINUTE for end in (row.low, row.high))
-    kind = row.scenario.model
+    kind = row.observation.scenario.model
     return [
         Number(f"{kind}: published", _name(row), row.observed / _MINUTE, "min"),
         Number(f"{kind}: predicted", _name(row), row.predicted / _MINUTE, "min", low, high),
     ]
 
 
-def _description(row: Result) -> str:
+def _description(row: Residual) -> str:
     return (
-        f"{row.scenario.model}, {_name(row)}: published {short(row.observed / _MINUTE)} min, predicted "
+        f"{row.observation.scenario.model}, {_name(row)}: published {short(row.observed / _MINUTE)} min, predicted "
         f"{short(row.predicted / _MINUTE)} min ({row.relative_error:+.0%})."
     )

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from lbsim.evaluation.single_gpu.fit import Fit
-from lbsim.evaluation.single_gpu.leave_out import anchored_error, folds, from_another_model, left_out
-from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, rates
+from lbsim.evaluation.single_gpu.leave_out import anchored_residual, folds, from_another_model, left_out
+from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, predicted, rates, residual
 from lbsim.simulation.anchor import factor_at_other_batch
 
 HEAD = """
@@ -41,7 +41,7 @@ def place(tmp_path):
         write(tmp_path, system, software, lambda *_: 100.0)
         truth = {"kernels memory_efficiency": -0.1, f"kernel_time {software}": 0.2, f"software {software} vector": 0.05}
         made = {
-            (one.scenario.model, one.scenario.plan.batch_per_gpu): sum(one.predicted(truth))
+            (one.scenario.model, one.scenario.plan.batch_per_gpu): sum(predicted(one, truth))
             for one in rates("calibrate", tmp_path)
         }
         write(tmp_path, system, software, lambda model, batch, made=made: batch / made[model, batch])
@@ -50,8 +50,8 @@ def place(tmp_path):
 
 def test_what_the_rates_were_made_with_is_found_as_far_as_they_tell_it(place):
     fit = Fit(rates("calibrate", place))
-    before = [abs(rate.error({})) for rate in fit.data]
-    after = [abs(rate.error(fit.values)) for rate in fit.data]
+    before = [abs(residual(rate, {}).logarithm) for rate in fit.data]
+    after = [abs(residual(rate, fit.values).logarithm) for rate in fit.data]
     assert max(before) > 0.04
     assert max(after) < 0.02  # of noise 0.06; the priors hold it back
     assert fit.values["kernels memory_efficiency"] < 0
@@ -61,8 +61,8 @@ def test_the_fit_is_where_no_parameter_can_move_to_make_it_better(place):
     fit = Fit(rates("calibrate", place))
 
     def cost(values):
-        errors = np.array([rate.error(values) for rate in fit.data]) / 0.06
-        priors = np.array([values[name] / spread for name, spread in zip(fit.names, fit.spreads, strict=True)])
+        errors = np.array([residual(rate, values).logarithm for rate in fit.data]) / 0.06
+        priors = np.array([values[name] / prior.width for name, prior in zip(fit.names, fit.priors, strict=True)])
         return float(np.sum(2 * (np.sqrt(1 + np.concatenate([errors, priors]) ** 2) - 1)))
 
     least = cost(fit.values)
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_not_fitted_to(place):
     def errors():
         fit = Fit(rates("calibrate", place))
         return {
-            one.rate.id: one.rate.predicted(values)
+            one.observation.case.id: one.predicted
             for unseen, values in folds(fit, "source")
             for one in left_out(unseen, values)
         }
@@ -84,10 +84,10 @@ def test_what_is_left_out_is_not_fitted_to(place):
     text = (place / "two.toml").read_text()
     (place / "two.toml").write_text(text.replace('value = "', 'value = "1'))
     after = errors()
-    for name, parts in before.items():
+    for name, seconds in before.items():
         # the point around which the law is taken moves, by which folds differ a little; what is fitted to does not
-        same = pytest.approx(sum(parts), rel=0.02)
-        assert (sum(after[name]) == same) is name.startswith("two"), name
+        same = pytest.approx(seconds, rel=0.02)
+        assert (after[name] == same) is name.startswith("two"), name
 
 
 def test_an_unseen_software_stays_where_it_starts(place):
@@ -99,9 +99,13 @@ def test_an_unseen_software_stays_where_it_starts(place):
 
 
 def test_an_anchor_takes_away_what_is_common_to_a_series(place):
-    quick = [replace(one, seconds=one.seconds * 0.7) for one in rates("calibrate", place) if one.system == "one"]
-    plain = [abs(one.error) for one in left_out(quick, {})]
-    anchored = [abs(one.error) for one in from_another_model(quick, {})]
+    quick = [
+        replace(one, measurement=replace(one.measurement, value=one.value * 0.7))
+        for one in rates("calibrate", place)
+        if one.case.system == "one"
+    ]
+    plain = [abs(one.logarithm) for one in left_out(quick, {})]
+    anchored = [abs(one.logarithm) for one in from_another_model(quick, {})]
     assert len(anchored) == len(MODELS) * len(BATCHES) * (len(MODELS) - 1)
     assert min(plain) > 0.25
     assert sum(anchored) / len(anchored) < 0.1  # what the models do not have in common
@@ -110,10 +114,10 @@ def test_an_anchor_takes_away_what_is_common_to_a_series(place):
 def test_an_anchor_is_what_predict_makes_of_it_but_for_the_model(place):
     anchor, other = (one for one in rates("calibrate", place)[:2])
     assert anchor.scenario.model == other.scenario.model
-    (then, update), (now, update_now) = anchor.predicted({}), other.predicted({})
-    factor = factor_at_other_batch((anchor.seconds - update) / then, then, now)
-    assert anchored_error(anchor, other, {}) == pytest.approx(math.log((factor * now + update_now) / other.seconds))
-    assert anchored_error(anchor, anchor, {}) == pytest.approx(0, abs=1e-12)
+    (then, update), (now, update_now) = predicted(anchor, {}), predicted(other, {})
+    factor = factor_at_other_batch((anchor.value - update) / then, then, now)
+    assert anchored_residual(anchor, other, {}).predicted == pytest.approx(factor * now + update_now)
+    assert anchored_residual(anchor, anchor, {}).logarithm == pytest.approx(0, abs=1e-12)
 
 
 def test_efficiencies_stay_below_all_of_the_rated_figure(place):
