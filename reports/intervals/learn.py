@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
+from lbsim.evaluation.coverage import held_out_bounds
 from lbsim.evaluation.cross_validation.correction_fit import Predictions
 from lbsim.evaluation.cross_validation.folds import cases, family
 from lbsim.evaluation.cross_validation.leave_out import leave_out
@@ -159,8 +160,8 @@ def classes() -> dict[str, Class]:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How often the bounds that the other groups ask hold a group's rows."""
+class ClassCoverage:
+    """Coverage of one class, with bounds of each group from the lags of the others."""
 
     rows: float
     """Share of the rows inside."""
@@ -170,14 +171,14 @@ class Coverage:
     """Of a new group, with all."""
 
 
-def coverage(groups: Groups, level: float = LEVEL) -> Coverage:
+def coverage(groups: Groups, level: float = LEVEL) -> ClassCoverage:
     """Return how often rows are within the bounds that the other groups ask."""
-    inside = {}
-    for name, lags in groups.items():
-        off = bounds({other: there for other, there in groups.items() if other != name}, level)
-        inside[name] = [-off.below <= lag <= off.above for lag in lags]
+    inside = {
+        name: [-within.below <= lag <= within.above for lag in groups[name]]
+        for name, within in held_out_bounds(groups, level).items()
+    }
     every = [one for each in inside.values() for one in each]
-    return Coverage(mean(every), mean(mean(each) for each in inside.values()), bounds(groups, level))
+    return ClassCoverage(mean(every), mean(mean(each) for each in inside.values()), bounds(groups, level))
 
 
 def table(found: Mapping[str, Class]) -> str:

@@ -20,7 +20,7 @@ from lbsim.evaluation.targets import TARGETS, Line, Place, interval_coverage, re
 from lbsim.evaluation.targets.multi_gpu import ordered
 from lbsim.evaluation.targets.own_traces import errors
 from lbsim.evaluation.targets.result import OWN_TRACES
-from lbsim.evaluation.targets.single_gpu import insides_of
+from lbsim.evaluation.targets.single_gpu import coverage_of
 from lbsim.measurements.case import read_case_file
 from lbsim.measurements.measurement import Measurement
 from lbsim.measurements.observation import Observation
@@ -172,8 +172,9 @@ def test_an_interval_is_from_other_sources_alone(cases):
     one, two = (next(rate for rate in rates("calibrate", cases) if rate.case.system == name) for name in ("one", "two"))
     unseen = [Residual(one, one.value * math.exp(0.01 * place)) for place in range(9)]
     unseen += [Residual(two, two.value * math.exp(0.1))] * 9
-    assert list(insides_of("source", unseen)) == [True] * 9 + [False] * 9
-    assert list(insides_of("source", unseen[1:])) == [True] * 8  # eight cannot say what nine of ten are less than
+    # of each source, the lags of the other make the interval: 0.1 is beyond 0.08, and 0 to 0.08 are within 0.1
+    assert coverage_of("source", unseen).inside == (True,) * 9 + (False,) * 9
+    assert coverage_of("source", unseen[:9]).share is None
 
 
 def test_the_json_the_table_and_the_csv_say_the_same(cases, asked, capsys):

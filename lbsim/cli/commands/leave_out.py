@@ -51,7 +51,7 @@ def _table(found: "list[Summary]") -> "Table":
             f"{one.mean:.1%}",
             f"{one.worst:.0%} {one.worst_id}",
             asked + missed,
-            f"{one.coverage:.0%} of {one.count}",
-            f"x/÷ {1 + one.factor:.2f}",
+            "-" if one.coverage is None else f"{one.coverage:.0%} of {one.count}",
+            "-" if one.factor is None else f"x/÷ {1 + one.factor:.2f}",
         )
     return table

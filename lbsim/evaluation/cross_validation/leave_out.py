@@ -1,11 +1,12 @@
 """Predicts observations from others, and says how far off that is; how `lbsim validate --leave-out` learns it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbsim.errors import InputError
+from lbsim.evaluation.coverage import Coverage, by_group, coverage
 from lbsim.evaluation.cross_validation.correction_fit import Predictions, fit_corrections
 from lbsim.evaluation.cross_validation.folds import Kind, cases, family, folds, subject
 from lbsim.evaluation.residual import Residual
@@ -48,20 +49,6 @@ def leave_out(kind: Kind, folder: Path = PUBLISHED_CASES) -> HeldOut:
     return HeldOut(tuple(residuals), tuple(shipped))
 
 
-def half_width(residuals: Iterable[float], level: float = 0.9) -> float:
-    r"""Return the half-width that holds the next one with probability *level*, from the absolute *residuals* so far.
-
-    The :math:`\lceil (n + 1) \, level \rceil`-th smallest of n, or the largest if there are too few.
-
-    J. Lei et al., "Distribution-free predictive inference for regression," J. Amer. Stat. Assoc. 113(523), 2018.
-
-    >>> half_width([0.1, -0.3, 0.2], 0.5)
-    0.2
-    """
-    ordered = sorted(map(abs, residuals))
-    return ordered[min(len(ordered), math.ceil((len(ordered) + 1) * level)) - 1]
-
-
 @dataclass(frozen=True)
 class Target:
     """What is to be reached, both relative."""
@@ -96,20 +83,21 @@ class Summary:
     """Absolute relative error."""
     worst: float
     worst_id: str
-    coverage: float
-    """Share inside 90 % intervals as wide as the residuals of the other systems, or of the other models of one, ask."""
-    half_width: float
-    """Median of these intervals' half-widths, in the logarithm."""
-    coverage_as_shipped: float
-    """The same of predictions with what the profiles say."""
-    half_width_as_shipped: float
-    """What ``hardware_profiles/residuals`` takes."""
+    coverage: float | None
+    """Share inside 90 % intervals from the residuals of the other systems; of one system, of its other models or sizes.
+    None if there is no other group."""
+    half_width: float | None
+    """Median half-width of these intervals, in the logarithm."""
+    coverage_as_shipped: float | None
+    """The same share for predictions with the profiles as shipped."""
+    half_width_as_shipped: float | None
+    """The same half-width for predictions with the profiles as shipped."""
     target: Target | None
 
     @property
-    def factor(self) -> float:
-        """By how much the upper end of the median interval is above the prediction."""
-        return math.expm1(self.half_width)
+    def factor(self) -> float | None:
+        """Relative distance from the prediction to the upper end of the median interval."""
+        return None if self.half_width is None else math.expm1(self.half_width)
 
     @property
     def reached(self) -> bool | None:
@@ -133,8 +121,7 @@ def summaries(kind: Kind, held_out: HeldOut) -> list[Summary]:
 def _summary(kind: Kind, class_: str, residuals: Sequence[Residual], shipped: Sequence[Residual]) -> Summary:
     inliers = [one for one in residuals if not is_outlier(one.observation)] or list(residuals)
     errors = [abs(math.exp(one.logarithm) - 1) for one in inliers]
-    half_width, coverage = _intervals(residuals)
-    half_width_as_shipped, coverage_as_shipped = _intervals(shipped)
+    fitted, as_shipped = _coverage(residuals), _coverage(shipped)
     return Summary(
         class_=class_,
         count=len(residuals),
@@ -142,22 +129,17 @@ def _summary(kind: Kind, class_: str, residuals: Sequence[Residual], shipped: Se
         mean=sum(errors) / len(errors),
         worst=max(errors),
         worst_id=max(inliers, key=lambda one: abs(math.exp(one.logarithm) - 1)).observation.case.id,
-        coverage=coverage,
-        half_width=half_width,
-        coverage_as_shipped=coverage_as_shipped,
-        half_width_as_shipped=half_width_as_shipped,
+        coverage=fitted.share,
+        half_width=fitted.half_width,
+        coverage_as_shipped=as_shipped.share,
+        half_width_as_shipped=as_shipped.half_width,
         target=TARGETS.get((kind, class_)),
     )
 
 
-def _intervals(residuals: Sequence[Residual]) -> tuple[float, float]:
-    """Return the median half-width of intervals, each from the residuals of other groups, and the share inside."""
+def _coverage(residuals: Sequence[Residual]) -> Coverage:
+    """Return the coverage with intervals from the other systems; of one system, from its other models or sizes."""
     several = len({one.observation.case.system for one in residuals}) > 1
-    errors = [one.logarithm for one in residuals]
-    groups = [one.observation.case.system if several else subject(one.observation) for one in residuals]
-    widths = []
-    for own in groups:
-        others = [error for error, group in zip(errors, groups, strict=True) if group != own]
-        widths.append(half_width(others or errors))
-    inside = [abs(error) <= width for error, width in zip(errors, widths, strict=True)]
-    return sorted(widths)[len(widths) // 2], sum(inside) / len(inside)
+    return coverage(
+        by_group(residuals, lambda one: one.observation.case.system if several else subject(one.observation))
+    )

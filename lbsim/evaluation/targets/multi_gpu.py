@@ -88,4 +88,6 @@ def ordered(results: Iterable[Residual]) -> Iterator[bool]:
 def _coverage(kind: Kind, class_: str, summary: Summary) -> Line:
     what = _WHAT_OF_ALL_REDUCES[kind] if class_ == _ALL_REDUCE else _WHAT[kind]
     line = Line(INTERVALS, f"{class_.replace('mixed', 'AMP')}, {what} left out", share_aim=COVERAGE)
+    if summary.coverage is None:
+        return line.not_here("too few cases to estimate an interval from the others")
     return replace(line, rows=summary.count, share=summary.coverage)

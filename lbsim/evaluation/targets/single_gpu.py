@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lbsim.evaluation.cross_validation.leave_out import COVERAGE, half_width
+from lbsim.evaluation.coverage import Coverage, by_group, coverage
+from lbsim.evaluation.cross_validation.leave_out import COVERAGE
 from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.leave_out import GROUPS, folds, from_another_model, left_out
@@ -25,8 +26,6 @@ _SOURCE = {
 }
 _CORES = {"vector": "fp32", "tensor": "AMP", "tf32": "TF32"}
 _CLASS = "single GPU"
-_FEWEST = 9
-"""Residuals of which the largest is a half-width that holds 90 %: nine of ten, the next one among them."""
 
 
 def lines(place: Place) -> Iterator[Line]:
@@ -64,19 +63,15 @@ def _name(one: Residual) -> str:
 
 
 def _coverage(group: str, what: str, found: Sequence[Residual]) -> Line:
-    line, insides = Line(INTERVALS, what, share_aim=COVERAGE), list(insides_of(group, found))
-    if 2 * len(insides) < max(1, len(found)):
-        return line.not_here(f"for most rates, fewer than {_FEWEST} of another {group} are there to learn a width from")
-    return line.of_shares(insides)
+    line, own = Line(INTERVALS, what, share_aim=COVERAGE), coverage_of(group, found)
+    if not own.inside:
+        return line.not_here(f"too few cases to hold out each {group} and estimate an interval from the others")
+    return line.of_shares(own.inside)
 
 
-def insides_of(group: str, found: Sequence[Residual]) -> Iterator[bool]:
-    """Yield whether each lies inside an interval as wide as the residuals of the others ask, of another *group* alone.
+def coverage_of(group: str, found: Sequence[Residual]) -> Coverage:
+    """Return the coverage of *found* with intervals from the residuals of another *group* alone.
 
-    What was left out together with a rate says nothing of how far off its prediction may be.
+    The residuals of rates that were held out together are not independent.
     """
-    of = GROUPS[group]
-    for one in found:
-        others = [other.logarithm for other in found if of(other.observation) != of(one.observation)]
-        if len(others) >= _FEWEST:
-            yield abs(one.logarithm) <= half_width(others)
+    return coverage(by_group(found, lambda one: GROUPS[group](one.observation)))

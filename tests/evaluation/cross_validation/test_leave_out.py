@@ -1,6 +1,5 @@
 import json
 import math
-import random
 
 import pytest
 
@@ -8,7 +7,7 @@ from lbsim import Scenario
 from lbsim.cli.app import main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.evaluation.cross_validation.correction_fit import Predictions
-from lbsim.evaluation.cross_validation.leave_out import half_width, leave_out, summaries
+from lbsim.evaluation.cross_validation.leave_out import leave_out, summaries
 
 HEAD = """
 source = "a paper"
@@ -79,20 +78,11 @@ def test_what_is_left_out_starts_from_what_is_known_without_its_system(cases):
         assert Predictions().logarithm(one.observation, {}) > 1
 
 
-def test_a_half_width_holds_the_next_one_as_often_as_it_says():
-    draw = random.Random(5)
-    inside = 0
-    for _ in range(2000):
-        residuals = [draw.gauss(0, 1) for _ in range(39)]
-        inside += abs(draw.gauss(0, 1)) <= half_width(residuals)
-    assert inside / 2000 == pytest.approx(0.9, abs=0.03)  # 4.5 standard errors of 2000 draws
-
-
 def test_of_a_system_alone_the_intervals_are_from_its_other_sizes(cases):
     (summary,) = summaries("model", leave_out("model", cases))
     assert (summary.class_, summary.count, summary.outliers) == ("all-reduce", 9, 0)
     assert summary.reached is (summary.mean <= 0.08 and summary.worst <= 0.2)
-    assert 0 < summary.half_width < 0.2
+    assert 0 < (summary.half_width or 0) < 0.2
 
 
 def test_the_command_prints_a_line_for_each_class(cases, capsys):
