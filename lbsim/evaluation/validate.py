@@ -1,7 +1,7 @@
 """Compares predictions with what was really observed; what misses is shown as what hits."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -70,17 +70,23 @@ def accuracy(results: Iterable[Residual]) -> Accuracy:
     )
 
 
-def validate(cases: Path = PUBLISHED_CASES, only: str = "", without: frozenset[str] = frozenset()) -> Validation:
-    """Return the results of every case in the folder *cases* that has the text *only* in what names it.
+def validate(
+    cases: Path = PUBLISHED_CASES,
+    only: str = "",
+    without: Container[str] = frozenset(),
+    classes: Container[str] | None = None,
+) -> Validation:
+    """Return the residual of every case in the folder *cases* that has the text *only* in what names it.
 
-    The classes *without* are left out.
+    Of the *classes* if there are any, and of none of the classes *without*. InputError if there is no such case.
     """
     predictions = _Predictions()
     results: list[Residual] = []
     for file in case_files(cases):
         content = read_case_file(file)
         for entry in content.observed:
-            if entry.class_ not in without and only.casefold() in _names(file, content, entry):
+            wanted = entry.class_ not in without and (classes is None or entry.class_ in classes)
+            if wanted and only.casefold() in _names(file, content, entry):
                 results.append(_residual(case_observation(file, content, entry), predictions))
     if not results:
         raise InputError(f"no case in '{cases}' has '{only}' in its file, system, source, id, quantity or class")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.measurements.case_class import CaseClass
 from lbsim.measurements.measurement import Measurement
 from lbsim.measurements.observation import CaseLabels, Observation
 from lbsim.measurements.quantities import ALL_REDUCES, QUANTITIES
@@ -36,8 +37,8 @@ class CaseEntry(Table):
     """Table, figure or page of the source."""
     role: Literal["validate", "calibrate"] = "validate"
     """Whether a fit may use it."""
-    class_: Annotated[str, Field(alias="class")] = ""
-    """What the figure says something about, by which errors are averaged; if none, the quantity."""
+    class_: Annotated[CaseClass | str, Field(alias="class", union_mode="left_to_right")] = ""
+    """Class by which errors are averaged: a `CaseClass`, or any other text; by default the quantity."""
     message: Bytes | None = None
     """Of the all-reduce, for a quantity of `ALL_REDUCES`."""
     set: Changes = Field(default_factory=dict)

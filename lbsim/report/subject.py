@@ -9,6 +9,7 @@ from pathlib import Path
 from lbsim.errors import InputError
 from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.validate import Validation, validate
+from lbsim.measurements.case_class import CaseClass
 from lbsim.predict import predict
 from lbsim.report.price import Price
 from lbsim.scenario.scenario import Scenario, override
@@ -84,7 +85,7 @@ class Subject:
         return list(found.values())
 
 
-_ELSEWHERE = frozenset({"fusion policies", "all-reduce"})
+_ELSEWHERE = frozenset({CaseClass.FUSION_POLICIES, CaseClass.ALL_REDUCE})
 """Classes of cases with a report or command of their own, which would make this one twice as slow."""
 
 

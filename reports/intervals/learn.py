@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from lbsim.evaluation.coverage import held_out_bounds
 from lbsim.evaluation.cross_validation.correction_fit import Predictions
-from lbsim.evaluation.cross_validation.folds import cases, family
+from lbsim.evaluation.cross_validation.folds import cases
 from lbsim.evaluation.cross_validation.leave_out import leave_out
+from lbsim.evaluation.held_out_intervals import held_out_bounds
 from lbsim.evaluation.residual import Residual
 from lbsim.measurements.case import case_files, case_observation, read_case_file
+from lbsim.measurements.case_class import SCALING
 from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
 from lbsim.scenario.scenario import Scenario, override
@@ -104,7 +105,7 @@ def of_cases(known: Iterable[Observation]) -> dict[str, Class]:
     found: dict[str, Class] = {}
     predictions = Predictions()
     for one in known:
-        if family(one).startswith("scaling") or one.quantity == "all_reduce_time":
+        if one.case.class_ in SCALING or one.quantity == "all_reduce_time":
             name = "all_reduce" if one.message is not None else scaling_class(one.unfitted or one.scenario)
             lag = Residual(one, predictions.predicted(one, {})).lag
             found.setdefault(name, {}).setdefault(one.case.system, []).append(lag)

@@ -23,6 +23,7 @@ from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.leave_out import GROUPS
 from lbsim.evaluation.single_gpu.rates import Values, kernel_time, kernels, rates, residual
 from lbsim.measurements.case import case_files, held_out_observation, read_case_file
+from lbsim.measurements.case_class import SCALING, CaseClass
 from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.profiles.hardware import Speed
@@ -32,6 +33,7 @@ from lbsim.simulation.metrics import ScenarioMetrics
 FILE = Path(__file__).with_name("left_out.csv")
 COLUMNS = ("left_out", "group", "system", "id", "quantity", "cores", "gpus", "place", "year", "software", "card", "lag")
 RATES = ("throughput", "throughput_per_gpu")
+CLASSES = SCALING | {CaseClass.SEVERAL_GPUS_MIXED, CaseClass.RECORD_TIME_NOT_ANCHORED}
 TIMES = ("step_time", "time_to_train")
 
 
@@ -41,8 +43,7 @@ def several() -> list[Observation]:
     for file in case_files(PUBLISHED_CASES):
         content = read_case_file(file)
         for entry in content.observed:
-            wanted = entry.class_.startswith(("scaling", "several GPUs", "seed time, not anchored"))
-            if wanted and entry.relative_to is None and entry.quantity in RATES + TIMES:
+            if entry.class_ in CLASSES and entry.relative_to is None and entry.quantity in RATES + TIMES:
                 one = held_out_observation(file, content, entry)
                 scenario = (one.unfitted or one.scenario).model_copy(update={"anchor": None})
                 found[content.system, entry.id, entry.quantity] = replace(one, scenario=scenario, unfitted=None)

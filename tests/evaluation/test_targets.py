@@ -10,17 +10,21 @@ from statistics import mean
 
 import pytest
 
-from lbsim import Scenario, override, predict
+from lbsim import Scenario, override
+from lbsim import predict as predict_step
 from lbsim.cli.app import main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.evaluation.cross_validation.leave_out import leave_out
 from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.rates import rates
-from lbsim.evaluation.targets import TARGETS, Line, Place, interval_coverage, reason, testbed
-from lbsim.evaluation.targets.multi_gpu import ordered
-from lbsim.evaluation.targets.own_traces import errors
-from lbsim.evaluation.targets.result import OWN_TRACES
-from lbsim.evaluation.targets.single_gpu import coverage_of
+from lbsim.evaluation.targets import testbed
+from lbsim.evaluation.targets.data import TargetData
+from lbsim.evaluation.targets.evaluate import Outcome, Outcomes, evaluate, reason, rows
+from lbsim.evaluation.targets.experiments import EXPERIMENTS, predict
+from lbsim.evaluation.targets.held_out import order_of_policies
+from lbsim.evaluation.targets.own_traces import residuals
+from lbsim.evaluation.targets.single_gpu import intervals
+from lbsim.evaluation.targets.target import aim_of, sections, targets
 from lbsim.measurements.case import read_case_file
 from lbsim.measurements.measurement import Measurement
 from lbsim.measurements.observation import Observation
@@ -57,7 +61,7 @@ def cases(tmp_path_factory):
     """Write few cases of each kind, some of them made by lbsim itself with other links, and return their folder."""
     folder = tmp_path_factory.mktemp("traces") / "published"
     folder.mkdir()
-    likely = predict(Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017", batch_per_gpu=32)).throughput
+    likely = predict_step(Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017", batch_per_gpu=32)).throughput
     seeds = [
         entry("S-1", "scaling_efficiency", 0.8, "seed efficiency"),
         entry("S-2", "throughput", f'"{likely} samples/s"', "seed time, not anchored"),
@@ -112,7 +116,7 @@ def of(asked, what):
 
 
 def test_each_target_has_a_line_and_what_there_is_no_case_of_says_so(asked):
-    assert [target for target, _ in dict.fromkeys((target, "") for target, _ in asked)] == list(TARGETS)
+    assert list(dict.fromkeys(target for target, _ in asked)) == [section.title for section in sections()]
     for line in asked.values():
         has = line["share"] if line["share_aim"] else line["mean"]
         assert (has is None) == bool(line["missing"])
@@ -163,9 +167,12 @@ def test_an_order_is_wrong_if_the_slower_is_predicted_to_be_the_faster():
     def took(seconds, off):
         return Residual(Observation(Measurement("step_time", seconds), scenario), seconds * off)
 
-    assert list(ordered([took(1.0, 1.0), took(1.1, 1.0)])) == [True]
-    assert list(ordered([took(1.0, 1.0), took(1.1, 0.9)])) == [False]
-    assert list(ordered([took(1.0, 1.0), took(1.01, 0.9)])) == []  # too near to each other to say
+    def order(*pair):
+        return [one.hit for one in order_of_policies(pair)]
+
+    assert order(took(1.0, 1.0), took(1.1, 1.0)) == [True]
+    assert order(took(1.0, 1.0), took(1.1, 0.9)) == [False]
+    assert order(took(1.0, 1.0), took(1.01, 0.9)) == []  # too near to each other to say
 
 
 def test_an_interval_is_from_other_sources_alone(cases):
@@ -173,8 +180,8 @@ def test_an_interval_is_from_other_sources_alone(cases):
     unseen = [Residual(one, one.value * math.exp(0.01 * place)) for place in range(9)]
     unseen += [Residual(two, two.value * math.exp(0.1))] * 9
     # of each source, the lags of the other make the interval: 0.1 is beyond 0.08, and 0 to 0.08 are within 0.1
-    assert coverage_of("source", unseen).inside == (True,) * 9 + (False,) * 9
-    assert coverage_of("source", unseen[:9]).share is None
+    assert [one.inside for one in intervals("source", unseen)] == [True] * 9 + [False] * 9
+    assert [one.inside for one in intervals("source", unseen[:9])] == [None] * 9
 
 
 def test_the_json_the_table_and_the_csv_say_the_same(cases, asked, capsys):
@@ -200,7 +207,9 @@ def test_the_testbed_is_what_its_report_says():
     """The report's script keeps each prediction; both are of the same traces, or one of them is stale."""
     with (CHECKOUT / "reports" / "testbed" / "predicted.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["fitted"] == "0" and row["class"] == "steps"]
-    found = {line.what: line for line in testbed.lines(Place())}
+    outcomes = testbed.outcomes(TargetData())
+    about = [(section, target) for section, target in targets() if target.experiment == "testbed"]
+    found = {target.what: evaluate(section, target, outcomes, "") for section, target in about}
     slow = [row for row in rows if row["hosts"] == "16" and float(row["bytes_per_second"]) < 10e6]
     for what, own in (
         ("steps, 2 and 4 hosts", [row for row in rows if row["hosts"] in {"2", "4"}]),
@@ -215,7 +224,10 @@ def test_the_testbed_is_what_its_report_says():
 
 
 def test_what_predict_says_of_scaling_is_counted_by_class(capsys):
-    found = {line.what.partition(", as predict")[0]: line for line in interval_coverage.lines(Place(PUBLISHED_CASES))}
+    outcomes = predict(TargetData(PUBLISHED_CASES))
+    about = [(section, target) for section, target in targets() if "as predict gives" in target.what]
+    lines = [evaluate(section, target, outcomes, "") for section, target in about]
+    found = {line.what.partition(", as predict")[0]: line for line in lines}
     main(["validate", "--only", "scaling, fp32 across nodes", "--format", "json"])
     cases = json.loads(capsys.readouterr().out)["cases"]
     inside = [one["low"] <= one["observed"] <= one["high"] for one in cases]
@@ -231,13 +243,18 @@ def test_each_target_has_a_number_for_what_ships(capsys):
     assert main(["validate", "--targets", "--format", "json"]) == 0
     lines = json.loads(capsys.readouterr().out)["targets"]
     numbers = Counter(line["target"] for line in lines if line["mean"] is not None or line["share"] is not None)
-    assert set(numbers) >= set(TARGETS) - {OWN_TRACES}
+    assert set(numbers) >= {section.title for section in sections()} - {"our own traces, one machine and framework"}
     for line in lines:
         assert (line["reached"] is False) == bool(line["why"])
         assert line["rows"] or line["missing"]
 
 
-LINE = Line(TARGETS[0], "a line", mean_aim=0.05, worst_aim=0.1)
+SECTION, TARGET = next(iter(targets()))  # aims of 5 and 10 %
+
+
+def evaluated(*relative_errors):
+    found = [Outcome(f"row {place}", TARGET.classes[0], error) for place, error in enumerate(relative_errors)]
+    return evaluate(SECTION, TARGET, Outcomes(tuple(found)), "")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +262,7 @@ LINE = Line(TARGETS[0], "a line", mean_aim=0.05, worst_aim=0.1)
     [([0.05, -0.05], True), ([0.06, 0.06], False), ([0.0, 0.0, 0.0, -0.11], False), ([-0.1, 0.0], True)],
 )
 def test_a_target_is_reached_if_mean_and_worst_are(found, reached):
-    line = LINE.of_errors((f"row {place}", error) for place, error in enumerate(found))
+    line = evaluated(*found)
     assert line.reached is reached
     assert line.verdict == ("reached" if reached else "missed")
     assert bool(reason(line)) is not reached
@@ -254,13 +271,54 @@ def test_a_target_is_reached_if_mean_and_worst_are(found, reached):
 
 @pytest.mark.parametrize(("insides", "reached"), [(9, True), (10, False), (8, False)])
 def test_a_share_is_reached_if_it_is_between_its_ends(insides, reached):
-    line = Line(TARGETS[-1], "a class", share_aim=(0.85, 0.95))
-    assert line.of_shares([True] * insides + [False] * (10 - insides)).reached is reached
+    section, target = next((section, target) for section, target in targets() if target.id == "intervals-row-fp32")
+    found = [Outcome("", target.classes[0], 0.0, hit=place < insides) for place in range(10)]
+    line = evaluate(section, target, Outcomes(tuple(found)), "")
+    assert (line.share, line.reached) == (insides / 10, reached)
+    assert reason(line) == {8: section.reason, 9: "", 10: section.reason_above}[insides]
 
 
 def test_what_has_no_number_is_neither_reached_nor_missed():
-    assert LINE.not_here("no traces").reached is None
-    assert LINE.not_here("no traces").verdict == "not here"
+    line = evaluate(SECTION, TARGET, Outcomes((), "no traces"), "")
+    assert (line.missing, line.reached, line.verdict, reason(line)) == ("no traces", None, "not here", "")
+
+
+def test_errors_leave_outliers_out_and_shares_do_not():
+    known = {target.id: (section, target) for section, target in targets()}
+    near, far = Outcome("near", "all-reduce", 0.0, hit=True), Outcome("far", "all-reduce", 1.0, hit=False, outlier=True)
+    found = Outcomes((near, near, near, far))
+    errors = evaluate(*known["all-reduce-size"], found, "")
+    assert (errors.rows, errors.outliers, errors.mean, errors.worst) == (3, 1, 0, 0)
+    assert evaluate(*known["intervals-all-reduce-size"], found, "").share == 0.75
+
+
+def test_anchored_predictions_are_targets_of_their_own():
+    known = {target.id: (section, target) for section, target in targets()}
+    found = Outcomes(
+        (
+            Outcome("alone", "single GPU, fp32", 0.3),
+            Outcome("from ResNet-50", "single GPU, fp32", 0.1, anchor="resnet50"),
+            Outcome("from VGG", "single GPU, fp32", 0.2, anchor="vgg16"),
+        )
+    )
+    assert evaluate(*known["single-gpu-source-fp32"], found, "").worst_id == "alone"
+    assert evaluate(*known["single-gpu-resnet50"], found, "").worst_id == "from ResNet-50"
+    assert evaluate(*known["single-gpu-any-model"], found, "").rows == 2
+
+
+def test_every_target_names_an_experiment_and_has_an_id_of_its_own():
+    known = [target for _, target in targets()]
+    assert {target.experiment for target in known} == set(EXPERIMENTS)
+    assert len({target.id for target in known}) == len(known)
+    lines = rows(dict.fromkeys(EXPERIMENTS, Outcomes(())), "-")
+    assert [line.what for line in lines] == [target.what for target in known]
+
+
+def test_the_aims_of_leave_out_are_those_of_the_targets():
+    aim = aim_of("scale", "fusion policies")
+    assert aim is not None
+    assert (aim.mean, aim.worst) == (0.025, 0.1)
+    assert aim_of("model", "fusion policies") is None
 
 
 @pytest.mark.parametrize(
@@ -314,14 +372,18 @@ def other_machine(model, batch, factor=1.0):
     return {name: factor * steps.value(quantity) for name, quantity in parts.items()}
 
 
+def errors(files):
+    return {one.observation.case.id: one.relative_error for one in residuals(files)}
+
+
 def test_a_model_is_predicted_from_the_others_on_the_same_machine(tmp_path):
     models = ("alexnet", "resnet50", "vgg16")
     files = [step_trace(tmp_path, model, other_machine) for model in models]
-    found = dict(errors(files))
+    found = errors(files)
     assert list(found) == [f"{model} x {batch}" for model in models for batch in (1, 4, 8)]
     assert max(map(abs, found.values())) < 0.05  # the law made them; priors hold them back
     files[2] = step_trace(tmp_path, "vgg16", lambda model, batch: other_machine(model, batch, 2.0))
-    slower = dict(errors(files))
+    slower = errors(files)
     for batch in (1, 4, 8):
         # nothing of a model is fitted to when it is predicted
         assert slower[f"vgg16 x {batch}"] == pytest.approx((1 + found[f"vgg16 x {batch}"]) / 2 - 1)

@@ -15,13 +15,14 @@ from lbsim.version import __version__
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lbsim.evaluation.cross_validation.leave_out import Summary
+    from lbsim.evaluation.cross_validation.summary import Summary
 
 
 def left_out(text: str, cases: Path, output: RowFormat) -> None:
     """Leave out each system, scale or model, whichever *text* says, and print one line for each class."""
     from lbsim.evaluation.cross_validation.folds import KINDS
-    from lbsim.evaluation.cross_validation.leave_out import leave_out, summaries
+    from lbsim.evaluation.cross_validation.leave_out import leave_out
+    from lbsim.evaluation.cross_validation.summary import summaries
 
     kind = next((kind for kind in KINDS if kind == text), None)
     if kind is None:

@@ -12,21 +12,23 @@ from lbsim.cli.terminal import print_csv, print_json, print_table, progress
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
-    from lbsim.evaluation.targets import Line
+    from lbsim.evaluation.targets.evaluate import Outcomes, TargetRow
 
 
 def targets(cases: Path, output: RowFormat) -> None:
     """Work out each target's line from *cases*, and from the traces of a source checkout, and print them."""
     from lbsim.cli.tables.targets import of_lines
-    from lbsim.evaluation.targets import PARTS, Place, in_order
+    from lbsim.evaluation.targets.data import TargetData
+    from lbsim.evaluation.targets.evaluate import rows
+    from lbsim.evaluation.targets.experiments import EXPERIMENTS
 
-    place = Place(cases)
-    found: list[Line] = []
-    with progress(len(PARTS)) as advance:
-        for part in PARTS:
-            found += part(place)
+    data = TargetData(cases)
+    outcomes: dict[str, Outcomes] = {}
+    with progress(len(EXPERIMENTS)) as advance:
+        for name, experiment in EXPERIMENTS.items():
+            outcomes[name] = experiment(data)
             advance(1)
-    lines = in_order(found)
+    lines = rows(outcomes, str(cases))
     if output is RowFormat.JSON:
         print_json({"targets": [_answer(line) for line in lines], "lbsim": __version__})
     elif output is RowFormat.CSV:
@@ -35,8 +37,8 @@ def targets(cases: Path, output: RowFormat) -> None:
         print_table(of_lines(lines))
 
 
-def _answer(line: "Line") -> dict[str, Any]:
-    from lbsim.evaluation.targets import reason
+def _answer(line: "TargetRow") -> dict[str, Any]:
+    from lbsim.evaluation.targets.evaluate import reason
 
     return asdict(line) | {"reached": line.reached, "why": reason(line)}
 

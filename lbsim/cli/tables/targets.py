@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lbsim.evaluation.targets import Line, reason
+from lbsim.evaluation.targets.evaluate import TargetRow, reason
 
 _Columns = tuple[tuple[str, int], ...]
 _ERRORS: _Columns = (
@@ -24,7 +24,7 @@ _SHARES: _Columns = (("shares of the rows", 47), ("rows", 4), ("share", 5), ("ai
 _TO_THE_LEFT = {"absolute relative errors", "shares of the rows", "in row", ""}
 
 
-def of_lines(lines: Sequence[Line]) -> RenderableType:
+def of_lines(lines: Sequence[TargetRow]) -> RenderableType:
     """Return the errors target by target, then the shares, and last the reasons for what is missed or not here."""
     errors = [line for line in lines if line.share_aim is None]
     shares = [line for line in lines if line.share_aim is not None]
@@ -32,7 +32,7 @@ def of_lines(lines: Sequence[Line]) -> RenderableType:
 
 
 def _sheet(
-    lines: Sequence[Line], columns: _Columns, cells: Callable[[Line], tuple[str, ...]]
+    lines: Sequence[TargetRow], columns: _Columns, cells: Callable[[TargetRow], tuple[str, ...]]
 ) -> Iterator[RenderableType]:
     yield _table(columns, [tuple(name for name, _ in columns)])
     for target, group in groupby(lines, key=lambda line: line.target):
@@ -50,19 +50,19 @@ def _table(columns: _Columns, rows: Sequence[tuple[str, ...]]) -> Table:
     return table
 
 
-def _of_errors(line: Line) -> tuple[str, ...]:
+def _of_errors(line: TargetRow) -> tuple[str, ...]:
     mean, worst = _cent(line.mean, 1), _cent(line.worst)
     aims = _aim(line.mean_aim), _aim(line.worst_aim)
     return f"  {line.what}", _count(line), mean, aims[0], worst, aims[1], line.worst_id, line.verdict
 
 
-def _of_share(line: Line) -> tuple[str, ...]:
+def _of_share(line: TargetRow) -> tuple[str, ...]:
     low, high = line.share_aim or (0.0, 1.0)
     aim = _aim(low) if low == high else f"{low:.0%} to {high:.0%}" if high < 1 else f"{low:.0%} up"
     return f"  {line.what}", _count(line), _cent(line.share), aim, line.verdict
 
 
-def _reasons(lines: Sequence[Line]) -> Iterator[RenderableType]:
+def _reasons(lines: Sequence[TargetRow]) -> Iterator[RenderableType]:
     told: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         why = line.missing or reason(line)
@@ -74,7 +74,7 @@ def _reasons(lines: Sequence[Line]) -> Iterator[RenderableType]:
         yield Padding(Text(f"{target} ({'; '.join(whats)}): {why}"), (0, 0, 0, 2))
 
 
-def _count(line: Line) -> str:
+def _count(line: TargetRow) -> str:
     return str(line.rows) if line.rows else ""
 
 

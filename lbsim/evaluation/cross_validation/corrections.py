@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lbsim.calibration.priors import Prior
 from lbsim.calibration.transforms import Transform, shifted
+from lbsim.measurements.case_class import CaseClass
 from lbsim.scenario.paths import value_at
 from lbsim.scenario.scenario import Scenario, override
 
@@ -49,12 +50,21 @@ _ALL_REDUCE = {
 FAMILIES = {
     "scaling, fp32": Family(_STEPS),
     "scaling, mixed": Family(_STEPS),
-    # overlap bends them
+    # overlap makes their predictions nonlinear
     "fusion policies": Family(_FUSION, linear=False),
     # links and protocols differ by so much from size to size; quick to time
     "all-reduce": Family(_ALL_REDUCE, noise=0.08, linear=False),
 }
-"""By how the names of their classes begin."""
+"""Families by name."""
+FAMILY_OF = {
+    CaseClass.SCALING_FP32_IN_NODE: "scaling, fp32",
+    CaseClass.SCALING_FP32_ACROSS_NODES: "scaling, fp32",
+    CaseClass.SCALING_MIXED_IN_NODE: "scaling, mixed",
+    CaseClass.SCALING_MIXED_ACROSS_NODES: "scaling, mixed",
+    CaseClass.FUSION_POLICIES: "fusion policies",
+    CaseClass.ALL_REDUCE: "all-reduce",
+}
+"""Name of the family of each class that can be held out."""
 
 
 def corrected(scenario: Scenario, corrections: Mapping[str, float]) -> Scenario:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lbsim.evaluation.cross_validation.corrections import FAMILIES
+from lbsim.evaluation.cross_validation.corrections import FAMILY_OF
 from lbsim.measurements.case import case_files, held_out_observation, read_case_file
+from lbsim.measurements.case_class import SCALING, CaseClass
 from lbsim.measurements.observation import Observation
 
 Kind = Literal["system", "scale", "model"]
@@ -27,27 +28,23 @@ class Fold:
 
 
 def cases(folder: Path) -> list[Observation]:
-    """Return the observations in *folder* of the classes of `FAMILIES`, which can be left out; no ratios."""
+    """Return the observations in *folder* of the classes of `FAMILY_OF`, which can be left out; no ratios."""
     found = []
     for file in case_files(folder):
         content = read_case_file(file)
-        wanted = [entry for entry in content.observed if _family(entry.class_) and entry.relative_to is None]
+        wanted = [entry for entry in content.observed if entry.class_ in FAMILY_OF and entry.relative_to is None]
         found += [held_out_observation(file, content, entry) for entry in wanted]
     return found
 
 
 def family(observation: Observation) -> str:
     """Return the name of the family in `FAMILIES` that *observation* belongs to."""
-    return _family(observation.case.class_)
+    return FAMILY_OF[CaseClass(observation.case.class_)]
 
 
 def subject(observation: Observation) -> str:
     """Return the model; of an all-reduce, the size of its message."""
     return observation.scenario.model if observation.message is None else f"{observation.message:.0f} B"
-
-
-def _family(class_: str) -> str:
-    return next((name for name in FAMILIES if class_.startswith(name)), "")
 
 
 def folds(kind: Kind, known: Sequence[Observation]) -> Iterable[Fold]:
@@ -58,12 +55,11 @@ def folds(kind: Kind, known: Sequence[Observation]) -> Iterable[Fold]:
     of GPUs from the others. ``model``: from the system's other models, and for an all-reduce from its other sizes.
     """
     if kind == "system":
-        for name, group in _groups(known, family):
-            if name.startswith("scaling"):
-                yield from _each(group, lambda one: one.case.system)
+        for _, group in _groups((one for one in known if one.case.class_ in SCALING), family):
+            yield from _each(group, lambda one: one.case.system)
         return
     for _, group in _groups(known, lambda one: f"{one.case.system}, {family(one)}"):
-        if kind == "scale" and family(group[0]) == "all-reduce":
+        if kind == "scale" and group[0].case.class_ == CaseClass.ALL_REDUCE:
             yield from _each(group, lambda one: str(one.scenario.plan.gpus))
         elif kind == "scale":
             largest = max(one.scenario.plan.gpus for one in group)

@@ -13,6 +13,7 @@ from pathlib import Path
 from lbsim.compute.roofline import arithmetic_class, compute_times
 from lbsim.evaluation.residual import Residual
 from lbsim.measurements.case import case_files, case_observation, read_case_file
+from lbsim.measurements.case_class import SINGLE_GPU
 from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.profiles.hardware import Speed
@@ -40,7 +41,7 @@ def rates(role: str, folder: Path = PUBLISHED_CASES) -> list[Observation]:
     for file in case_files(folder):
         content = read_case_file(file)
         for entry in content.observed:
-            if entry.class_.startswith("single GPU") and entry.role == role and not entry.relative_to:
+            if entry.class_ in SINGLE_GPU and entry.role == role and not entry.relative_to:
                 found.append(in_seconds(case_observation(file, content, entry)))
     return found
 

@@ -1,18 +1,19 @@
 """Our own traces of one machine and framework: its efficiencies fitted to the other models, each model predicted."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lbsim.calibration.calibrate import fit
 from lbsim.calibration.observations import find
-from lbsim.evaluation.targets.dataset import Place
-from lbsim.evaluation.targets.result import OWN_TRACES, Line
-from lbsim.measurements.observation import Observation
+from lbsim.evaluation.residual import Residual
+from lbsim.evaluation.targets.data import TargetData
+from lbsim.evaluation.targets.evaluate import Outcomes, outcome
+from lbsim.measurements.observation import CaseLabels, Observation
 from lbsim.measurements.trace import read_trace
 from lbsim.profiles.catalog import SHIPPED
 from lbsim.simulation.metrics import ScenarioMetrics
 
-_LINE = Line(OWN_TRACES, "each model left out", mean_aim=0.05, worst_aim=0.12)
 _FILES = "step-*-epyc.json"
 _ASKED = {"cluster": "epyc-loopback", "software": "pytorch-cpu", "plan": {"gpus": 1}}
 STARTS = {
@@ -28,25 +29,25 @@ and pooling on one core compute rather than wait for memory. What the update mov
 """
 
 
-def lines(place: Place) -> Iterator[Line]:
-    """Yield the errors of the steps of each model that the fit has not seen."""
-    files = sorted((place.traces / "harness").glob(_FILES))
+def outcomes(data: TargetData) -> Outcomes:
+    """Return the prediction of each step, by a fit to the steps of the other models."""
+    folder = data.traces / "harness"
+    files = sorted(folder.glob(_FILES))
     if len(files) < 2:
-        folder = place.traces / "harness"
-        yield _LINE.not_here(f"no two files {_FILES} in {folder}; a source checkout has them")
-        return
-    yield _LINE.of_errors(errors(files))
+        return Outcomes((), f"no two files {_FILES} in {folder}; a source checkout has them")
+    return Outcomes(tuple(outcome(one) for one in residuals(files)))
 
 
-def errors(files: Sequence[Path]) -> Iterator[tuple[str, float]]:
-    """Yield the relative error of each step in *files*, with its name, when nothing of its model was fitted to."""
-    seen = [one for file in files for one in steps(file)]
-    for model in dict.fromkeys(one.scenario.model for one in seen):
-        fitted = fit([one for one in seen if one.scenario.model != model], tuple(STARTS))
-        for one in seen:
+def residuals(files: Sequence[Path]) -> Iterator[Residual]:
+    """Yield the residual of each step in *files*, predicted by a fit to the steps of the other models."""
+    measured = [one for file in files for one in steps(file)]
+    for model in dict.fromkeys(one.scenario.model for one in measured):
+        fitted = fit([one for one in measured if one.scenario.model != model], tuple(STARTS))
+        for one in measured:
             if one.scenario.model == model:
+                labels = CaseLabels(id=f"{model} x {one.scenario.plan.batch_per_gpu}", quantity=one.quantity)
                 predicted = ScenarioMetrics(fitted.apply(one.scenario)).value(one.quantity)
-                yield f"{model} x {one.scenario.plan.batch_per_gpu}", predicted / one.value - 1
+                yield Residual(replace(one, case=labels), predicted)
 
 
 def steps(file: Path) -> list[Observation]:

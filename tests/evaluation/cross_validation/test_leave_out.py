@@ -7,7 +7,8 @@ from lbsim import Scenario
 from lbsim.cli.app import main
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.evaluation.cross_validation.correction_fit import Predictions
-from lbsim.evaluation.cross_validation.leave_out import leave_out, summaries
+from lbsim.evaluation.cross_validation.leave_out import leave_out
+from lbsim.evaluation.cross_validation.summary import summaries
 
 HEAD = """
 source = "a paper"
