@@ -99,7 +99,7 @@ def _calibration(
         source=f"lbsim calibrate, {len(problem.observations)} observations",
         fitted=tuple(_fitted(problem, k, found, index) for index, k in enumerate(free)),
         covariance=tuple(tuple(float(f"{cell:.6g}") for cell in row) for row in found.covariance.tolist()),
-        untold=tuple(f"{one.path} of {one.of}" for k, one in enumerate(problem.parameters) if k not in free),
+        undetermined=tuple(f"{one.path} of {one.of}" for k, one in enumerate(problem.parameters) if k not in free),
         observations=len(problem.observations),
         outliers=int(np.sum(np.abs(found.residuals) > _OUTLIER * sigma)),
         mean_error=float(np.mean(errors)),

@@ -84,7 +84,8 @@ def of_tuning(tuning: "Tuning") -> dict[str, Any]:
 
 def of_calibration(calibration: "Calibration") -> dict[str, Any]:
     """Return what was fitted, as in the profile that holds it: values with units, covariance, errors, sources."""
-    return calibration.model_dump(mode="json", exclude_none=True)
+    content = calibration.model_dump(mode="json", exclude_none=True)
+    return content | {"untold": content["undetermined"]}  # the key of lbsim 0.1
 
 
 def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:

@@ -71,10 +71,10 @@ def test_it_recovers_what_the_measurements_were_made_from(recovered):
 
 
 def test_what_nothing_depends_on_stays_as_it_was(recovered):
-    assert recovered.untold == (f"{ELSEWHERE} of pcie-3",)
+    assert recovered.undetermined == (f"{ELSEWHERE} of pcie-3",)
     here = measured()[0].scenario
-    assert recovered.apply(here).cluster.host == here.cluster.host
-    assert recovered.apply(here).cluster.inter_node.latency == pytest.approx(2e-5, rel=0.1)
+    assert recovered.with_values(here).cluster.host == here.cluster.host
+    assert recovered.with_values(here).cluster.inter_node.latency == pytest.approx(2e-5, rel=0.1)
 
 
 def test_a_fifth_of_outliers_moves_little():
@@ -87,7 +87,7 @@ def test_a_fifth_of_outliers_moves_little():
 
 def test_a_value_changed_by_hand_is_not_changed_back(recovered):
     here = override(measured()[0].scenario, {"cluster.inter_node.latency": "5 us"})
-    assert recovered.apply(here).cluster.inter_node.latency == pytest.approx(5e-6)
+    assert recovered.with_values(here).cluster.inter_node.latency == pytest.approx(5e-6)
 
 
 def test_another_link_is_another_quantity():
@@ -131,13 +131,19 @@ def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
     again = Calibration.load(file)
     assert again == recovered
     here = measured()[3].scenario
-    assert again.apply(here) == recovered.apply(here)
+    assert again.with_values(here) == recovered.with_values(here)
+
+
+def test_a_file_with_the_key_of_lbsim_0_1_is_read(recovered, tmp_path):
+    file = tmp_path / "calibration.toml"
+    file.write_text(as_toml(recovered).replace("undetermined = ", "untold = "))
+    assert Calibration.load(file) == recovered
 
 
 def test_the_covariance_makes_the_interval_wider(recovered):
     here = measured()[0].scenario
     calibrated = predict(here, calibration=recovered)
-    plain = predict(recovered.apply(here))
+    plain = predict(recovered.with_values(here))
     assert calibrated.throughput == plain.throughput
     wide, narrow = calibrated.interval.ranges["throughput"], plain.interval.ranges["throughput"]
     assert wide.low < narrow.low

@@ -31,9 +31,9 @@ def of_calibration(calibration: "Calibration") -> RenderableType:
         heading("Fit"),
         pairs(about),
     ]
-    if calibration.untold:
-        untold = pairs((name, "stays as it was") for name in calibration.untold)
-        parts[2:2] = [heading("What the observations cannot tell"), untold]
+    if calibration.undetermined:
+        undetermined = pairs((name, "stays as it was") for name in calibration.undetermined)
+        parts[2:2] = [heading("What the observations cannot tell"), undetermined]
     return Group(*parts)
 
 

@@ -46,7 +46,7 @@ def residuals(files: Sequence[Path]) -> Iterator[Residual]:
         for one in measured:
             if one.scenario.model == model:
                 labels = CaseLabels(id=f"{model} x {one.scenario.plan.batch_per_gpu}", quantity=one.quantity)
-                predicted = ScenarioMetrics(fitted.apply(one.scenario)).value(one.quantity)
+                predicted = ScenarioMetrics(fitted.with_values(one.scenario)).value(one.quantity)
                 yield Residual(replace(one, case=labels), predicted)
 
 
