@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lbsim.calibration.observations import find
+from lbsim.calibration.observations import read_observations
 from lbsim.cli.profile_listing import check
 from lbsim.errors import InputError
 from lbsim.measurements.measurement import read
@@ -48,9 +48,9 @@ def _damage(count: int, seed: int, folder: Path) -> None:
         with contextlib.suppress(InputError):
             if original in TRACES:
                 read(target)
-                find([target], {"plan": {"gpus": 2}}, {"cluster": "epyc-loopback"}, Folders())
+                read_observations([target], {"plan": {"gpus": 2}}, {"cluster": "epyc-loopback"}, Folders())
             elif original in CASES:
-                find([target], {}, {}, Folders())
+                read_observations([target], {}, {}, Folders())
             else:
                 check(target)
         assert time.perf_counter() - start < LONGEST, f"{number} of seed {seed}, {original}"

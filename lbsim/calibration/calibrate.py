@@ -1,9 +1,9 @@
-"""Fits quantities of profiles, by dotted path, to measurements.
+"""Calibration: fit of profile quantities, by dotted path, to measurements.
 
-What is fitted is in `lbsim.calibration.parameters`, what is thought of it before in `lbsim.calibration.priors`, what is
-measured and predicted in `lbsim.calibration.problem`, and how in `lbsim.calibration.robust_least_squares`. A value of
-which the measurements leave more than 80 % of the prior's standard deviation is not told by them: it stays as it was,
-and the rest is fitted again.
+`lbsim.calibration.parameters` has the parameters, `lbsim.calibration.priors` their priors, `lbsim.calibration.problem`
+the observations and predictions, and `lbsim.calibration.robust_least_squares` the solver. A parameter whose posterior
+standard deviation is more than 80 % of the prior's is not determined by the measurements: it keeps the profile's
+value, and the others are fitted again.
 """
 
 import math
@@ -23,21 +23,23 @@ from lbsim.measurements.observation import Observation
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.version import __version__
 
-UNTOLD = 0.8
-"""Share of the prior's standard deviation above which a value is not told by the measurements."""
+__all__ = ["UNDETERMINED", "fit"]
+
+UNDETERMINED = 0.8
+"""Ratio of the posterior's to the prior's standard deviation above which a parameter is not determined."""
 _LEAST_UNCERTAINTY = 0.003
-"""Relative, of any measurement."""
+"""Relative uncertainty of a measurement that states less, or none."""
 _OUTLIER = 3.0
-"""Standard deviations."""
+"""Standard deviations from the prediction beyond which an observation is an outlier."""
 
 
 def fit(observations: Sequence[Observation], paths: Sequence[str], name: str = "calibration") -> Calibration:
-    """Return the values at *paths*, of each profile that the observations' scenarios have there.
+    """Return the fitted values at *paths*, of each profile that the observations' scenarios have there.
 
-    InputError if there are fewer observations than values that they speak of.
+    InputError if there are no observations, fewer than parameters that affect a prediction, or one that cannot run.
     """
     if not observations:
-        raise InputError("nothing was measured that can be fitted to; name traces or cases")
+        raise InputError("no observations to fit to; name traces or case files")
     problem = CalibrationProblem(
         observations, parameters((here for one in observations for here in one.scenarios), paths)
     )
@@ -45,45 +47,45 @@ def fit(observations: Sequence[Observation], paths: Sequence[str], name: str = "
     observed = np.log([one.value for one in observations])
     before = FixedSubset(problem, ()).logarithms(np.zeros(0)) - observed
     found = RobustFit(np.zeros(0), np.zeros((0, 0)), before)
-    free, noise = _reached(problem), PRIOR_NOISE
+    free, noise = _effective(problem), PRIOR_NOISE
     while free:
         priors = [problem.parameters[k].prior for k in free]
         fitted, noise = fit_with_noise(FixedSubset(problem, free), observed, _stated(observations), priors, noise)
-        told = [free[index] for index in _told(fitted.covariance, [one.width for one in priors])]
-        if told == free:
+        determined = [free[index] for index in _determined(fitted.covariance, [one.width for one in priors])]
+        if determined == free:
             found = fitted
             break
-        free = told
+        free = determined
     return _calibration(problem, free, found, before, name=name, noise=noise)
 
 
 def _stated(observations: Sequence[Observation]) -> Vector:
-    """Return the standard deviation of each, as its source states it."""
+    """Return the relative uncertainty of each observation, as its source states it."""
     return np.maximum([one.measurement.relative_uncertainty for one in observations], _LEAST_UNCERTAINTY)
 
 
-def _reached(problem: CalibrationProblem) -> list[int]:
+def _effective(problem: CalibrationProblem) -> list[int]:
     """Return the parameters that change any prediction; InputError if they are more than the observations."""
-    start = np.array([one.prior.middle for one in problem.parameters])
-    slopes = problem.derivatives(start, range(len(start)))
-    reached = [k for k in range(len(start)) if np.any(np.abs(slopes[:, k]) > 1e-9)]
-    if len(reached) > len(problem.observations):
+    start = [one.prior.middle for one in problem.parameters]
+    jacobian = problem.derivatives(start, range(len(start)))
+    effective = [k for k in range(len(start)) if np.any(np.abs(jacobian[:, k]) > 1e-9)]
+    if len(effective) > len(problem.observations):
         raise InputError(
-            f"{len(problem.observations)} observations are too few for {len(reached)} quantities: "
+            f"{len(problem.observations)} observations are too few for {len(effective)} quantities: "
             "add traces, or name fewer quantities, e.g. --vary cluster.inter_node.latency"
         )
-    return reached
+    return effective
 
 
-def _told(covariance: Vector, widths: Sequence[float]) -> list[int]:
-    """Return which values the measurements tell, leaving out the one they tell least until all are told."""
+def _determined(covariance: Vector, widths: Sequence[float]) -> list[int]:
+    """Return which parameters are determined, without the least determined one, again and again, until all are."""
     left = list(range(len(widths)))
     information = inverse(covariance)
     while left:
         spread = np.sqrt(np.diag(inverse(information[np.ix_(left, left)])))
         shares = [float(spread[index]) / widths[one] for index, one in enumerate(left)]
         worst = int(np.argmax(shares))
-        if shares[worst] <= UNTOLD:
+        if shares[worst] <= UNDETERMINED:
             break
         left.pop(worst)
     return left
@@ -116,20 +118,20 @@ def _calibration(
 def _fitted(problem: CalibrationProblem, k: int, found: RobustFit, index: int) -> Fitted:
     parameter = problem.parameters[k]
     scenario = next(problem.scenarios[number] for number, own in enumerate(problem.has) if k in own)
-    value = float(f"{from_unconstrained(float(found.values[index]), parameter.prior.line):.6g}")
+    value = float(f"{from_unconstrained(float(found.values[index]), parameter.prior.transform):.6g}")
     return Fitted(
         path=parameter.path,
         of=parameter.of,
         value=_text(override(scenario, {parameter.path: value}), parameter.path),
         before=_text(scenario, parameter.path),
-        line=parameter.prior.line,
+        line=parameter.prior.transform,
         uncertainty=math.sqrt(float(found.covariance[index, index])),
         prior=parameter.prior.width,
     )
 
 
 def _text(scenario: Scenario, path: str) -> str | float:
-    """Return what stands at *path*, with its unit if it has one."""
+    """Return the value at *path*, with its unit if it has one."""
     above, _, leaf = path.rpartition(".")
     found: str | float = reduce(getattr, above.split("."), scenario).model_dump(mode="json")[leaf]
     return found

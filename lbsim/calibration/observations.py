@@ -1,4 +1,4 @@
-"""Observations to fit to: of traces, under the scenario asked about, and of cases, under their own."""
+"""Observations to fit to: from traces, in the scenario of the request, and from cases, in their own scenarios."""
 
 import re
 from collections.abc import Mapping
@@ -35,26 +35,32 @@ _STEPS = (
 )
 
 
+__all__ = ["CalibrationData", "is_named", "read_observations"]
+
+
 @dataclass(frozen=True)
-class Found:
-    """What files say that can be fitted to."""
+class CalibrationData:
+    """Observations of several files, and their provenance."""
 
     observations: tuple[Observation, ...]
     sources: tuple[Source, ...]
     left_out: tuple[str, ...]
-    """What cannot, and why."""
+    """Entries that cannot be fitted to, each with the reason."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What these observations can speak for; a fit leaves alone what they turn out not to tell."""
+        """Default parameters: paths that these observations may determine."""
         quantities = {one.quantity for one in self.observations}
         return (*_LINKS, *(_STEPS if quantities - set(MICROBENCHMARKS) else ()))
 
 
-def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders) -> Found:
-    """Return what is observed in *files*, under the scenario of *tables* and *changes* where a file has none itself.
+def read_observations(
+    files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders
+) -> CalibrationData:
+    """Return the observations of *files*: of case files in their own scenarios, of others in that of the request.
 
-    InputError for a trace that was taken on another machine than the scenario's.
+    *tables* and *changes* are the request's scenario. InputError if nothing can be fitted to, or for a trace that was
+    taken on another machine than the scenario's.
     """
     observations: list[Observation] = []
     sources, left_out = [], []
@@ -69,8 +75,8 @@ def find(files: list[Path], tables: Mapping[str, Any], changes: Mapping[str, Any
         if own:
             sources.append(Source(file=file.name, sha256=checksum(file), observations=len(own)))
     if not observations:
-        raise InputError(f"nothing in {', '.join(map(str, files))} can be fitted to: {'; '.join(left_out[:3])}")
-    return Found(tuple(observations), tuple(sources), tuple(left_out))
+        raise InputError(f"no observations to fit to in {', '.join(map(str, files))}: {'; '.join(left_out[:3])}")
+    return CalibrationData(tuple(observations), tuple(sources), tuple(left_out))
 
 
 def of_cases(file: Path, content: CaseFile) -> list[Observation]:
@@ -90,7 +96,7 @@ def _of_reading(
             _same_machine(made[key], reading, file)
         scenario, where = made[key], f"{file}: {one.where.removeprefix(f'{file}: ')}"
         if one.model and one.model != scenario.model:
-            left_out.append(f"{where}: {one.quantity} of {one.model}, which is another model than {scenario.model}")
+            left_out.append(f"{where}: {one.quantity} of {one.model}, and the scenario is of {scenario.model}")
         else:
             found.append(Observation(replace(one, where=where), scenario))
     return found, left_out
@@ -102,7 +108,7 @@ def _scenario(
     plan = dict(tables.get("plan", {}))
     gpus = one.changes.get("plan.gpus", plan.get("gpus"))
     if gpus is None:
-        raise InputError(f"{file}: it does not say on how many GPUs it was measured; write --gpus")
+        raise InputError(f"{file}: the file does not state the number of GPUs; write --gpus")
     try:
         return build_scenario(
             dict(tables) | {"plan": plan | {"gpus": gpus}}, dict(changes) | dict(one.changes), folders
@@ -121,7 +127,7 @@ def _same_machine(scenario: Scenario, reading: Reading, file: Path) -> None:
 
 
 def is_named(profile: str, machine: str) -> bool:
-    """Return whether *machine*, as a tool names it, is what *profile* is called: by the first word that has a number.
+    """Return whether *profile* is of *machine*, as a tool names it: by the first word that has a digit.
 
     >>> is_named("a100-sxm-40gb", "NVIDIA A100-SXM4-40GB"), is_named("h100-sxm", "Tesla V100-SXM2-16GB")
     (True, False)

@@ -1,4 +1,4 @@
-"""What a fit moves: one number of one profile, wherever that profile stands, by the dotted path that leads to it."""
+"""Parameters of a fit: each is one number of one profile, shared by all scenarios that have the profile."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,10 @@ from lbsim.errors import InputError
 from lbsim.scenario.paths import owner, value_at
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["Parameter", "parameters"]
+
 _SAME = 1e-9
-"""Relative difference of numbers that are the profile's own."""
+"""Relative difference below which a number is unchanged from the profile."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,23 @@ class Parameter:
     """One number of one profile: ``cluster.inter_node.latency`` of ``ib-edr``."""
 
     path: str
+    """Dotted path in a scenario."""
     of: str
+    """Name of the profile."""
     before: float
-    """What the profile says, in SI."""
+    """Value of the profile, in SI units."""
     prior: Prior
 
     @property
-    def place(self) -> float | None:
-        """Of what the profile says, on its line; none if that has no place there."""
-        line = self.prior.line
-        if line != "linear" and not 0 < self.before < (1 if line == "logit" else math.inf):
+    def shipped(self) -> float | None:
+        """Unconstrained value of the profile; None if the transform is not defined there, as the log of 0."""
+        transform = self.prior.transform
+        if transform != "linear" and not 0 < self.before < (1 if transform == "logit" else math.inf):
             return None
-        return to_unconstrained(self.before, line)
+        return to_unconstrained(self.before, transform)
 
     def stands_in(self, scenario: Scenario) -> bool:
-        """Return whether *scenario* has this number, and has it as the profile does."""
+        """Return whether *scenario* has this number, with the profile's value."""
         try:
             same = owner(scenario, self.path) == self.of
             return same and math.isclose(value_at(scenario, self.path), self.before, rel_tol=_SAME)
@@ -42,9 +46,9 @@ class Parameter:
 
 
 def parameters(scenarios: Iterable[Scenario], paths: Sequence[str]) -> list[Parameter]:
-    """Return the numbers at *paths* of all profiles in *scenarios*; InputError for a path that is in none.
+    """Return the parameters at *paths* of all profiles in *scenarios*; InputError for a path that no scenario has.
 
-    ``cluster.inter_node.latency`` is one number of all scenarios over ``ib-edr`` and another of those over
+    ``cluster.inter_node.latency`` is one parameter of all scenarios with ``ib-edr`` and another one of those with
     ``ethernet-10g-tcp``.
     """
     found: dict[tuple[str, str], Parameter] = {}
@@ -56,9 +60,9 @@ def parameters(scenarios: Iterable[Scenario], paths: Sequence[str]) -> list[Para
             except InputError as error:
                 faults.setdefault(path, error)
                 continue
-            thought = prior(path, before)
-            if thought is not None:
-                found.setdefault((path, of), Parameter(path, of, before, thought))
+            distribution = prior(path, before)
+            if distribution is not None:
+                found.setdefault((path, of), Parameter(path, of, before, distribution))
     for path in paths:
         if path in faults and not any(path == one.path for one in found.values()):
             raise faults[path]

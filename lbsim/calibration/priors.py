@@ -1,9 +1,9 @@
-r"""What is thought of a value before anything is measured: by how much profiles are off.
+r"""Prior distributions of the fitted parameters.
 
-On its line (`lbsim.calibration.transforms`) a value is normally distributed around what the profile says, with a
-standard deviation by the last word of its path. A factor of two in what a library or a link costs is what fits of
-several sources to the same profile differ by (hardware_profiles/libraries, links); 30 % in speed is what cards not in
-the fit do.
+In unconstrained space (`lbsim.calibration.transforms`) a parameter is normally distributed around the profile's value,
+with a standard deviation by the last word of its path. Fits of several sources to the same profile differ by a factor
+of two in what a library or a link costs (hardware_profiles/libraries, links); cards that were not in the fit are off by
+30 % in speed.
 """
 
 import math
@@ -11,33 +11,37 @@ from dataclasses import dataclass
 
 from lbsim.calibration.transforms import Transform, to_unconstrained
 
+__all__ = ["Prior", "prior"]
+
 _REACH = 4.0
-"""Standard deviations within which a value is looked for."""
+"""Standard deviations from the mean to the bounds."""
 _BELOW_ONE = {"input_overhead", "straggler_spread", "node_spread", "overlap_slowdown"}
 _SURE = 0.97
 _UNKNOWN, _UNKNOWN_WIDTH = 0.8, 1.5
-"""Where to look for an efficiency that a profile says is 1, or near it: nothing is known, and 1 is at the end."""
+"""Mean and width of the prior of an efficiency that is 1, or nearly, in the profile: unknown, and logit(1) infinite."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Where a value is thought to be, all on its line."""
+    """Normal prior with bounds, all in unconstrained space."""
 
-    line: Transform
+    transform: Transform
     middle: float
+    """Mean."""
     width: float
     """Standard deviation."""
     lowest: float
-    """Where a value is looked for, from here to the highest."""
+    """Lower bound."""
     highest: float
+    """Upper bound."""
 
 
 @dataclass(frozen=True)
 class _Word:
     width: float
-    line: Transform = "log"
+    transform: Transform = "log"
     from_zero: float = 0.0
-    """In SI, what is most likely if the profile says 0 and it is not; 0 where nothing is meant by 0 but that."""
+    """Mean, in SI units, if the profile has 0; 0 if a zero in the profile is certain."""
 
 
 _WORDS = {
@@ -65,10 +69,10 @@ _ANY_OTHER = _Word(0.3)
 
 
 def prior(path: str, value: float) -> Prior | None:
-    """Return what is thought of *path* where the profile says *value*; none if that is 0 and says that there is none.
+    """Return the prior of the parameter at *path*, around the profile's *value*; None if that is a certain zero.
 
     >>> link = prior("cluster.inter_node.latency", 1e-6)
-    >>> (link.line, link.width, round(link.highest - link.middle, 1))
+    >>> (link.transform, link.width, round(link.highest - link.middle, 1))
     ('log', 0.7, 2.8)
     """
     last = path.rpartition(".")[2]
@@ -76,10 +80,10 @@ def prior(path: str, value: float) -> Prior | None:
     value, width = value or word.from_zero, word.width
     if not value:
         return None
-    if word.line == "logit" and value > _SURE:
+    if word.transform == "logit" and value > _SURE:
         value, width = _UNKNOWN, _UNKNOWN_WIDTH
-    middle = to_unconstrained(value, word.line)
+    middle = to_unconstrained(value, word.transform)
     highest = middle + _REACH * width
     if last in _BELOW_ONE:
         highest = min(highest, math.log(0.95))
-    return Prior(word.line, middle, width, middle - _REACH * width, highest)
+    return Prior(word.transform, middle, width, middle - _REACH * width, highest)

@@ -1,4 +1,4 @@
-"""What was measured, and what is predicted of it with the parameters anywhere on their lines."""
+"""Calibration problem: observations and their predictions as a function of the parameters."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,10 @@ from lbsim.measurements.observation import Observation
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import ScenarioMetrics
 
+__all__ = ["CalibrationProblem", "FixedSubset", "Values"]
+
 _STEP = 0.01
-"""On the line, for the derivatives; the model has steps of its own, which a shorter one would fall into."""
+"""Step of the derivatives in unconstrained space; the model is piecewise constant over shorter ones."""
 _NOT_ON_ONE_GPU = (
     "cluster.inter_node.",
     "cluster.intra_node.",
@@ -28,29 +30,33 @@ _NOT_ON_ONE_GPU = (
     "software.overlap_slowdown",
     "software.step_overhead",
 )
-"""Paths that change nothing about a step on one GPU."""
+"""Prefixes of the paths that do not affect a step on one GPU."""
+
+
+Values = Sequence[float | None]
+"""Unconstrained value of each parameter; None for the profile's own value."""
 
 
 @dataclass
 class CalibrationProblem:
-    """The predictions of all *observations* as a function of the *parameters*' places on their lines.
+    """Logarithms of the predictions of all *observations* as a function of the *parameters*' values.
 
-    A place that is not a number is the profile's own. What was predicted once is kept.
+    Predictions are cached.
     """
 
     observations: Sequence[Observation]
     parameters: Sequence[Parameter]
     scenarios: list[Scenario] = field(default_factory=list)
-    """Distinct ones."""
+    """Distinct scenarios."""
     uses: list[tuple[int, ...]] = field(default_factory=list)
-    """Of each observation: its scenarios, the first of a ratio above the line."""
+    """Numbers of each observation's scenarios; of a ratio, the numerator's first."""
     machines: list[int] = field(default_factory=list)
-    """Of each scenario: which it is, but for how many GPUs."""
+    """Number of each scenario's machine: scenarios of one machine differ in the number of GPUs only."""
     has: list[tuple[int, ...]] = field(default_factory=list)
-    """Of each scenario: its parameters."""
+    """Numbers of each scenario's parameters."""
 
     def __post_init__(self) -> None:
-        """Find what is the same, so that it is played once."""
+        """Find the distinct scenarios and machines, so that each is simulated once."""
         numbers: dict[str, int] = {}
         machines: dict[str, int] = {}
         for one in self.observations:
@@ -64,103 +70,106 @@ class CalibrationProblem:
             machine = scenario.model_dump_json(exclude={"plan": {"gpus"}})
             self.machines.append(machines.setdefault(machine, len(machines)))
             self.has.append(tuple(k for k, one in enumerate(self.parameters) if one.stands_in(scenario)))
-        self._made: dict[tuple[Any, ...], float] = {}
-        self._alike: dict[tuple[Any, ...], ScenarioMetrics] = {}
+        self._logarithms: dict[tuple[Any, ...], float] = {}
+        self._on_one_gpu: dict[tuple[Any, ...], ScenarioMetrics] = {}
 
     def check(self) -> None:
-        """Raise InputError for an observation of what cannot run."""
-        profiles, steps = np.full(len(self.parameters), math.nan), dict[int, ScenarioMetrics]()
+        """Raise InputError, with the place of the measurement, if an observation's scenario cannot run."""
+        profiles: Values = [None] * len(self.parameters)
+        metrics = dict[int, ScenarioMetrics]()
         for row, one in enumerate(self.observations):
             try:
                 for scenario in one.scenarios:
                     check_fits(scenario)
-                self._logarithm(row, profiles, steps)
+                self._logarithm(row, profiles, metrics)
             except InputError as error:
                 raise InputError(": ".join(part for part in (one.measurement.where, str(error)) if part)) from None
 
-    def logarithms(self, places: Vector, touching: int | None = None) -> Vector:
-        """Return the logarithm of each prediction, or of those alone that parameter *touching* changes."""
-        steps: dict[int, ScenarioMetrics] = {}
-        return np.array([self._logarithm(row, places, steps) for row in self.touched(touching)])
+    def logarithms(self, values: Values, affected_by: int | None = None) -> Vector:
+        """Return the logarithm of each prediction, or only of those that the parameter *affected_by* may change."""
+        metrics: dict[int, ScenarioMetrics] = {}
+        return np.array([self._logarithm(row, values, metrics) for row in self.affected(affected_by)])
 
-    def touched(self, parameter: int | None) -> list[int]:
-        """Return the observations that *parameter* may change; all, if it is none."""
+    def affected(self, parameter: int | None) -> list[int]:
+        """Return the numbers of the observations that *parameter* may change; of all, if it is None."""
         every = range(len(self.observations))
         if parameter is None:
             return list(every)
         return [row for row in every if any(parameter in self.has[number] for number in self.uses[row])]
 
-    def derivatives(self, places: Vector, free: Sequence[int]) -> Vector:
-        """Return the change of each logarithm with each of the *free* parameters."""
-        here = self.logarithms(places)
+    def derivatives(self, values: Values, free: Sequence[int]) -> Vector:
+        """Return the Jacobian of the logarithms in the *free* parameters, by forward differences."""
+        here = self.logarithms(values)
         jacobian = np.zeros((len(self.observations), len(free)))
         for column, parameter in enumerate(free):
-            moved = places.copy()
-            moved[parameter] += _STEP
-            rows = self.touched(parameter)
-            jacobian[rows, column] = (self.logarithms(moved, parameter) - here[rows]) / _STEP
+            rows = self.affected(parameter)
+            jacobian[rows, column] = (self.logarithms(_moved(values, parameter), parameter) - here[rows]) / _STEP
         return jacobian
 
-    def _logarithm(self, row: int, places: Vector, steps: dict[int, ScenarioMetrics]) -> float:
-        """Return the logarithm of one prediction; *steps* are of the scenarios that have been moved to *places*."""
+    def _logarithm(self, row: int, values: Values, metrics: dict[int, ScenarioMetrics]) -> float:
+        """Return the logarithm of one prediction; *metrics* caches those of scenarios at *values*."""
         one, found = self.observations[row], []
         for number in self.uses[row]:
-            own = tuple(self._place(k, float(places[k])) for k in self.has[number])
+            own = tuple(self._changed(k, values[k]) for k in self.has[number])
             key = (number, one.quantity, one.message, own)
-            if key not in self._made:
-                if number not in steps:
-                    steps[number] = self._steps(number, own)
-                self._made[key] = math.log(_predicted(steps[number], one))
-            found.append(self._made[key])
+            if key not in self._logarithms:
+                if number not in metrics:
+                    metrics[number] = self._metrics(number, own)
+                self._logarithms[key] = math.log(_predicted(metrics[number], one))
+            found.append(self._logarithms[key])
         return found[0] - sum(found[1:])
 
-    def _place(self, k: int, place: float) -> float | None:
-        """Return *place*, or none where the profile itself is there."""
-        return None if math.isnan(place) or place == self.parameters[k].place else place
+    def _changed(self, k: int, value: float | None) -> float | None:
+        """Return *value* as a number, or None where it is the profile's own."""
+        return None if value is None or value == self.parameters[k].shipped else float(value)
 
-    def _steps(self, number: int, places: Sequence[float | None]) -> ScenarioMetrics:
-        """Return the steps of a scenario with its parameters at *places*; a step on one GPU is played once."""
-        own = {self.parameters[k]: place for k, place in zip(self.has[number], places, strict=True)}
+    def _metrics(self, number: int, values: Values) -> ScenarioMetrics:
+        """Return the metrics of a scenario with its parameters at *values*; steps on one GPU are simulated once."""
+        own = {self.parameters[k]: value for k, value in zip(self.has[number], values, strict=True)}
         changes = {
-            one.path: from_unconstrained(place, one.prior.line) for one, place in own.items() if place is not None
+            one.path: from_unconstrained(value, one.prior.transform) for one, value in own.items() if value is not None
         }
         scenario = override(self.scenarios[number], changes)
         key = (
             self.machines[number],
-            *(place for one, place in own.items() if not one.path.startswith(_NOT_ON_ONE_GPU)),
+            *(value for one, value in own.items() if not one.path.startswith(_NOT_ON_ONE_GPU)),
         )
-        return ScenarioMetrics(scenario, self._alike.setdefault(key, ScenarioMetrics(scenario)))
+        return ScenarioMetrics(scenario, self._on_one_gpu.setdefault(key, ScenarioMetrics(scenario)))
 
 
 @dataclass(frozen=True)
 class FixedSubset:
-    """A problem in which the *free* parameters alone move; the others are where the profiles have them."""
+    """A problem in which only the *free* parameters vary; the others are fixed at the profiles' values."""
 
     problem: CalibrationProblem
     free: Sequence[int]
 
-    def logarithms(self, places: Vector) -> Vector:
-        """Return the logarithm of each prediction with the free parameters at *places*."""
-        return self.problem.logarithms(self._all(places))
+    def logarithms(self, values: Vector) -> Vector:
+        """Return the logarithm of each prediction with the free parameters at *values*."""
+        return self.problem.logarithms(self._all(values))
 
-    def derivatives(self, places: Vector) -> Vector:
-        """Return the change of each logarithm with each of the free parameters."""
-        return self.problem.derivatives(self._all(places), self.free)
+    def derivatives(self, values: Vector) -> Vector:
+        """Return the Jacobian of the logarithms in the free parameters."""
+        return self.problem.derivatives(self._all(values), self.free)
 
-    def _all(self, places: Vector) -> Vector:
-        every = np.full(len(self.problem.parameters), math.nan)
-        every[list(self.free)] = places
-        return every
+    def _all(self, values: Vector) -> Values:
+        own = dict(zip(self.free, values.tolist(), strict=True))
+        return [own.get(k) for k in range(len(self.problem.parameters))]
 
 
-def _predicted(steps: ScenarioMetrics, one: Observation) -> float:
-    """Return what is predicted of *one*, with *steps* of its scenario; InputError if it is nothing to learn from."""
+def _moved(values: Values, parameter: int) -> Values:
+    """Return *values* with a free *parameter* moved by the step of derivatives."""
+    return [value + _STEP if k == parameter and value is not None else value for k, value in enumerate(values)]
+
+
+def _predicted(metrics: ScenarioMetrics, one: Observation) -> float:
+    """Return the prediction of *one* from the *metrics* of its scenario; InputError if its logarithm is undefined."""
     if one.quantity not in MICROBENCHMARKS:
-        value = steps.value(one.quantity)
+        value = metrics.value(one.quantity)
     elif one.message is None:
-        raise InputError(f"{one.quantity}: of which message? an observation of it has one")
+        raise InputError(f"{one.quantity}: no message size; give the observation a message, e.g. '1 MiB'")
     else:
-        value = MICROBENCHMARKS[one.quantity](steps.scenario, one.message)
+        value = MICROBENCHMARKS[one.quantity](metrics.scenario, one.message)
     if not value > 0:
-        raise InputError(f"{one.quantity}: predicted to be {value:g} here, so that nothing can be learnt from it")
+        raise InputError(f"{one.quantity}: the prediction is {value:g} here, so that nothing can be fitted to it")
     return value

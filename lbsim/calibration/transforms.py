@@ -1,39 +1,39 @@
-r"""Where a value is on a line without ends, on which fits move and their covariance is told.
+r"""Unconstrained parameter transforms: log, logit and identity.
 
-``log``: the logarithm of a time or a factor. ``logit``: :math:`\ln (e / (1 - e))` of an efficiency. ``linear``: itself,
-of what is added.
+Fits move parameters, and state their covariance, in unconstrained space. ``log`` is for times and factors, ``logit``,
+:math:`\ln (e / (1 - e))`, for efficiencies, and ``linear``, the identity, for what is added.
 """
 
 import math
 from typing import Literal
 
+__all__ = ["Transform", "from_unconstrained", "shifted", "to_unconstrained"]
+
 Transform = Literal["log", "logit", "linear"]
 
 
-def to_unconstrained(value: float, line: Transform) -> float:
-    """Return where *value* is on its line."""
-    if line == "linear":
+def to_unconstrained(value: float, transform: Transform) -> float:
+    """Return the unconstrained value of *value*; ValueError if the transform is not defined there."""
+    if transform == "linear":
         return value
-    return math.log(value) if line == "log" else math.log(value / (1 - value))
+    return math.log(value) if transform == "log" else math.log(value / (1 - value))
 
 
-def from_unconstrained(place: float, line: Transform) -> float:
-    """Return the value at *place* on its line."""
-    if line == "linear":
-        return place
-    if line == "log":
-        return math.exp(place)
-    return 1 / (1 + math.exp(-place)) if place > 0 else math.exp(place) / (1 + math.exp(place))
+def from_unconstrained(value: float, transform: Transform) -> float:
+    """Return the number whose unconstrained value is *value*."""
+    if transform == "linear":
+        return value
+    if transform == "log":
+        return math.exp(value)
+    return 1 / (1 + math.exp(-value)) if value > 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def shifted(value: float, distance: float, line: Transform) -> float:
-    """Return the value *distance* from *value* on its line; of the logarithm's, which 0 is not on, 0 stays.
+def shifted(value: float, distance: float, transform: Transform) -> float:
+    """Return *value* moved by *distance* in unconstrained space; 0 stays 0 under a log transform.
 
-    >>> moved(2.0, 0.5, "linear"), moved(0.0, 0.5, "log")
+    >>> shifted(2.0, 0.5, "linear"), shifted(0.0, 0.5, "log")
     (2.5, 0.0)
     """
-    return (
-        value * math.exp(distance)
-        if line == "log"
-        else from_unconstrained(to_unconstrained(value, line) + distance, line)
-    )
+    if transform == "log":
+        return value * math.exp(distance)
+    return from_unconstrained(to_unconstrained(value, transform) + distance, transform)

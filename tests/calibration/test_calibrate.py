@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lbsim import Scenario, override, predict
 from lbsim.calibration.calibrate import fit
 from lbsim.calibration.calibration import Calibration, Fitted
-from lbsim.calibration.observations import Found, find
+from lbsim.calibration.observations import CalibrationData, read_observations
 from lbsim.calibration.transforms import to_unconstrained
 from lbsim.cli.app import app, main
 from lbsim.communication.collective_time import time_all_reduce
@@ -119,7 +119,7 @@ def test_the_bus_bandwidths_of_cases_say_what_their_times_say(tmp_path):
     for name, entries in said.items():
         file = tmp_path / f"{name}.toml"
         file.write_text(head + "".join(entries))
-        observations = find([file], {}, {}, SHIPPED).observations
+        observations = read_observations([file], {}, {}, SHIPPED).observations
         (found[name],) = fit(observations, ["cluster.inter_node.efficiency"]).fitted
     assert found["rates"].moved(0) == pytest.approx(found["times"].moved(0), rel=0.01)
     assert found["rates"].moved(0) == pytest.approx(0.6, rel=0.02)
@@ -181,7 +181,7 @@ def test_two_hundred_observations_of_all_that_can_be_told_take_at_most_30_second
     observations = measured(models=models, batches=(4, 8, 12, 16, 24), fineness=6)
     assert len(observations) == 208
     started = time.process_time()
-    found = fit(observations, Found(tuple(observations), (), ()).paths)
+    found = fit(observations, CalibrationData(tuple(observations), (), ()).paths)
     assert time.process_time() - started < 30
     assert found.mean_error < 1.1 * NOISE
 

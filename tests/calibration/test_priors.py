@@ -14,7 +14,7 @@ def thought(path, value):
 
 def test_it_is_around_what_the_profile_says():
     link = thought("cluster.inter_node.latency", 5e-6)
-    assert from_unconstrained(link.middle, link.line) == pytest.approx(5e-6)
+    assert from_unconstrained(link.middle, link.transform) == pytest.approx(5e-6)
     assert link.lowest < link.middle - link.width < link.middle < link.highest
 
 

@@ -37,13 +37,13 @@ def calibrate(
     """
     from lbsim.atomic_write import write_atomically
     from lbsim.calibration.calibrate import fit
-    from lbsim.calibration.observations import find
+    from lbsim.calibration.observations import read_observations
     from lbsim.profiles.toml import as_toml
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a profile is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
     asked = question()
-    found = find(traces, asked.tables, asked.changes, asked.folders)
+    found = read_observations(traces, asked.tables, asked.changes, asked.folders)
     calibration = fit(found.observations, vary or found.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": found.sources})
     if out is not None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lbsim.calibration.calibrate import fit
-from lbsim.calibration.observations import find
+from lbsim.calibration.observations import read_observations
 from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.targets.data import TargetData
 from lbsim.evaluation.targets.evaluate import Outcomes, outcome
@@ -53,5 +53,5 @@ def residuals(files: Sequence[Path]) -> Iterator[Residual]:
 def steps(file: Path) -> list[Observation]:
     """Return the whole steps of *file*, one model's."""
     model = str(read_trace(file).settings.get("model"))
-    found = find([file], _ASKED | {"model": model}, STARTS, SHIPPED).observations
+    found = read_observations([file], _ASKED | {"model": model}, STARTS, SHIPPED).observations
     return [one for one in found if one.quantity == "step_time"]
