@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever interrupts."""
+"""Atomic file writes."""
 
 import os
 import tempfile
@@ -6,9 +6,17 @@ from pathlib import Path
 
 from lbsim.errors import InputError
 
+__all__ = ["write_atomically"]
+
 
 def write_atomically(text: str, file: Path) -> None:
-    """Write *text* to *file*; what stood there before stays until all of it is on the disk."""
+    """Write *text* to *file* in UTF-8 so that an interruption leaves either the old content or the new.
+
+    The text goes to a temporary file in the same folder, which is flushed to disk and then renamed. Missing folders
+    are created.
+
+    InputError if the folder or the temporary file cannot be created.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")

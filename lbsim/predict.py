@@ -41,8 +41,8 @@ def predict(scenario: Scenario, level: float = 0.9, calibration: "Calibration | 
         communication_time=metrics.value("communication_time"),
         interval=interval(scenario, values, level, measured),
         memory=memory,
-        buffers=metrics.run.transfers,
-        timeline=metrics.run.timeline,
+        buffers=metrics.all_gpus.transfers,
+        timeline=metrics.all_gpus.timeline,
         compute_scale=metrics.compute_scale,
         calibration=calibration.name if calibration else None,
     )

@@ -1,6 +1,6 @@
-"""Physical quantities: text with a unit outside, SI floats inside.
+"""Physical quantities: text with a unit in files and options, SI floats in code.
 
-Only this module knows a power of ten or the eight bits of a byte.
+Only this module holds unit prefixes and the eight bits of a byte.
 """
 
 import math
@@ -12,6 +12,27 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AllowInfNan, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+__all__ = [
+    "COMPUTE_RATE",
+    "DATA",
+    "DATA_RATE",
+    "PRICE",
+    "SAMPLE_RATE",
+    "TIME",
+    "Bytes",
+    "BytesPerSecond",
+    "Dimension",
+    "Efficiency",
+    "Exponent",
+    "Factor",
+    "FlopsPerSecond",
+    "Quantity",
+    "SamplesPerSecond",
+    "Seconds",
+    "Share",
+    "dimension_of",
+]
+
 _NUMBER_AND_UNIT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 _DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
@@ -20,30 +41,32 @@ _BITS = 8
 
 @dataclass(frozen=True, eq=False)
 class Dimension:
-    """A kind of quantity: the units that text may use, each with its factor to SI."""
+    """A dimension such as time or data size: the accepted units, each with its factor to SI."""
 
     name: str
     units: dict[str, float]
     example: str
 
     def parse(self, text: str) -> float:
-        """Return *text* in SI, or raise ValueError with what to write instead.
+        """Return the value of *text*, a number and a unit, in SI.
+
+        ValueError if the text is not a number, or its unit is missing or unknown; the message names the valid units.
 
         >>> DATA_RATE.parse("100 Gb/s")
         12500000000.0
         """
         match = _NUMBER_AND_UNIT.fullmatch(text)
         if match is None:
-            raise ValueError(f"'{text}' is no {self.name}; write it as e.g. '{self.example}'")
+            raise ValueError(f"'{text}' is not a {self.name}; write it as e.g. '{self.example}'")
         number, unit = match.groups()
         if not unit:
             raise ValueError(f"{number} has no unit; write it as e.g. '{self.example}'")
         if unit not in self.units:
-            raise ValueError(f"'{unit}' is no unit of {self.name}; there are: {', '.join(self.units)}")
+            raise ValueError(f"'{unit}' is not a unit of {self.name}; there are: {', '.join(self.units)}")
         return float(number) * self.units[unit]
 
     def text(self, value: float) -> str:
-        """Return *value* in the unit that reads best and parses back to the same float.
+        """Return *value*, in SI, as text that parses back to the same float, in the most readable unit.
 
         >>> DATA_RATE.text(12.5e9), TIME.text(2e-6)
         ('12.5 GB/s', '2 us')
@@ -56,7 +79,7 @@ class Dimension:
         return f"{value!r} {base}"
 
     def short(self, value: float, digits: int = 4) -> str:
-        """Return *value* rounded to *digits* significant digits, for people.
+        """Return *value*, in SI, as text rounded to *digits* significant digits, for display only.
 
         >>> TIME.short(0.0184213), DATA.short(104857600)
         ('18.42 ms', '104.9 MB')
@@ -67,7 +90,7 @@ class Dimension:
         return f"{scaled:,.{decimals}f} {unit}"
 
     def _by_readability(self, value: float) -> list[str]:
-        """Return the units that are shown, the largest that keeps *value* at 1 or more first."""
+        """Return the decimal ASCII units: first those in which *value* is at least 1, the largest first."""
         shown = [unit for unit in self.units if "i" not in unit.split("/")[0] and "b" not in unit and unit.isascii()]
         shown.sort(key=lambda unit: self.units[unit], reverse=True)
         fits = [unit for unit in shown if abs(value) >= self.units[unit]]
@@ -91,7 +114,9 @@ PRICE = Dimension("price of a GPU", {"/s": 1.0, "/h": 1 / 3600.0, "/d": 1 / 8640
 
 
 def dimension_of(value: str) -> Dimension:
-    """Return the dimension of hardware or time that the unit of *value* is of; ValueError if it has none that is known.
+    """Return the dimension (time, size, bandwidth, compute rate or throughput) of the unit in *value*.
+
+    ValueError if the text has no known unit.
 
     >>> dimension_of("2 us").name
     'time'
@@ -100,15 +125,16 @@ def dimension_of(value: str) -> Dimension:
     for dimension in (TIME, DATA, DATA_RATE, COMPUTE_RATE, SAMPLE_RATE):
         if unit in dimension.units:
             return dimension
-    raise ValueError(f"'{value}' has no unit that is known")
+    raise ValueError(f"'{value}' has no known unit; write it as e.g. '5 us' or '25 GB/s'")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """Marks a float field as a quantity: text is parsed, a bare number in a file is refused.
+    """Marker of a pydantic float field as a quantity: text is parsed, a bare number in a file is an error.
 
-    Python code may construct with SI floats (validation without a context); what is read from text
-    comes with a context, and there a number without a unit is an error.
+    Validation without a context is for Python code, which may pass SI floats. Validation of file content has a
+    context; there a number without a unit is an error. *zero_allowed* accepts 0; negative and infinite values are
+    always errors.
     """
 
     dimension: Dimension
@@ -127,14 +153,14 @@ class Quantity:
         if isinstance(given, str):
             value = self.dimension.parse(given)
         elif isinstance(given, bool) or not isinstance(given, int | float):
-            raise ValueError(f"{given!r} is no {self.dimension.name}; write it as e.g. '{self.dimension.example}'")
+            raise ValueError(f"{given!r} is not a {self.dimension.name}; write it as e.g. '{self.dimension.example}'")
         elif info.context is not None:
             raise ValueError(f"{given} has no unit; write it as e.g. '{self.dimension.example}'")
         else:
             value = float(given)
         if not math.isfinite(value) or value < 0 or (value == 0 and not self.zero_allowed):
             bound = "zero or more" if self.zero_allowed else "more than zero"
-            raise ValueError(f"{given!r} is no {self.dimension.name}; it must be {bound} and finite")
+            raise ValueError(f"{given!r} is not a valid {self.dimension.name}; it must be {bound} and finite")
         return value
 
 
@@ -145,9 +171,9 @@ FlopsPerSecond = Annotated[float, Quantity(COMPUTE_RATE)]
 SamplesPerSecond = Annotated[float, Quantity(SAMPLE_RATE)]
 
 Factor = Annotated[float, Gt(0), AllowInfNan(False)]
-"""A number above zero that multiplies something; 1 changes nothing."""
+"""Multiplier above 0; 1 changes nothing."""
 Efficiency = Annotated[float, Gt(0), Le(1)]
-"""The share of a rated figure that is reached: above 0, at most 1."""
+"""Fraction of a rated figure that is reached: above 0, at most 1."""
 Share = Annotated[float, Ge(0), Lt(1)]
-"""A part of a whole that may be nothing but not all."""
+"""Fraction from 0 up to, but not including, 1."""
 Exponent = Annotated[float, Ge(0), AllowInfNan(False)]

@@ -1,3 +1,5 @@
-"""The version of lbsim, which every answer states."""
+"""Version of lbsim, part of every JSON output."""
+
+__all__ = []
 
 __version__ = "0.1.0"

@@ -3,10 +3,10 @@
 from hypothesis import strategies as st
 
 from lbsim import Scenario, override
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import module_names
 
 MODELS = ("resnet50", "vgg16", "alexnet-owt")
-ALL_REDUCES = tuple(catalog.names("all_reduce"))
+ALL_REDUCES = tuple(module_names("all_reduce"))
 
 
 @st.composite

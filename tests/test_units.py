@@ -55,7 +55,7 @@ def test_si_floats_are_taken_from_code():
 @pytest.mark.parametrize(
     "given_value", ["-1 GB/s", "0 GB/s", "nan GB/s", "inf GB/s", "25", "fast", "25 GW", -1.0, math.nan]
 )
-def test_a_bandwidth_that_is_none_is_refused(given_value):
+def test_an_invalid_bandwidth_is_refused(given_value):
     with pytest.raises(ValidationError):
         Measured.model_validate({"bandwidth": given_value})
 
@@ -66,6 +66,6 @@ def test_a_latency_may_be_zero_but_not_negative():
         Measured.model_validate({"latency": "-1 us"})
 
 
-def test_a_wrong_unit_is_told_the_right_ones():
-    with pytest.raises(ValueError, match=r"'GW' is no unit of bandwidth; there are: B/s, kB/s"):
+def test_an_unknown_unit_is_refused_with_the_valid_units():
+    with pytest.raises(ValueError, match=r"'GW' is not a unit of bandwidth; there are: B/s, kB/s"):
         DATA_RATE.parse("25 GW")

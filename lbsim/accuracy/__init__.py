@@ -1,1 +1,1 @@
-"""Recipes, laws of convergence and time to accuracy."""
+"""Accuracy: published recipes, laws of convergence, and the time to a target accuracy."""

@@ -1,73 +1,68 @@
-"""A planned training run as the harness's own command line."""
+"""Command line of the harness for a training option."""
 
 from collections.abc import Iterator
 
-from lbsim.accuracy.choice import Choice
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
+from lbsim.accuracy.recipe import Recipe
+from lbsim.accuracy.training_option import TrainingOption
+
+__all__ = ["harness_arguments", "harness_command"]
 
 _TRUST = 0.001
-"""LARS's ρ where the recipe does not say: MLPerf's, and the harness's own."""
+"""Trust coefficient of LARS where the recipe gives none: MLPerf's, and the harness's default."""
+_NOT_REPEATED = {"ranks", "communication", "device", "loss_scale", "seed"}
+"""Options of a measured run that a new run does not take over."""
 
 
-def harness_command(choice: Choice) -> str:
-    """Return what to run on each node to train as *choice* says; a node's own number stands in ``$NODE``."""
-    scenario = choice.prediction.scenario
-    per_node = min(choice.gpus, scenario.cluster.gpus_per_node)
-    nodes = -(-choice.gpus // per_node)
+def harness_command(option: TrainingOption) -> str:
+    """Return the command to run on each node; ``$NODE`` stands for the node's rank, ``$FIRST`` for the first host."""
+    per_node = min(option.gpus, option.prediction.scenario.cluster.gpus_per_node)
+    nodes = -(-option.gpus // per_node)
     launcher = ["torchrun"]
     if nodes > 1:
-        launcher += [
-            "--nnodes",
-            str(nodes),
-            "--node-rank",
-            "$NODE",
-            "--master-addr",
-            "$FIRST",
-            "--master-port",
-            "29500",
-        ]
+        launcher += ["--nnodes", str(nodes), "--node-rank", "$NODE"]
+        launcher += ["--master-addr", "$FIRST", "--master-port", "29500"]
     launcher += ["--nproc-per-node", str(per_node), "-m", "lbsim.harness"]
-    return " ".join([*launcher, *harness_arguments(choice)])
+    return " ".join([*launcher, *harness_arguments(option)])
 
 
-def harness_arguments(choice: Choice) -> list[str]:
-    """Return the arguments of ``lbsim.harness`` for *choice*."""
-    return ["train", *_options(choice)]
+def harness_arguments(option: TrainingOption) -> list[str]:
+    """Return the arguments of ``lbsim.harness`` for *option*."""
+    recipe = option.recipe
+    if isinstance(recipe, MeasuredRecipe):
+        return ["train", *_measured_options(option, recipe)]
+    return ["train", *_published_options(option, recipe)]
 
 
-def _own_options(choice: Choice, recipe: MeasuredRecipe) -> Iterator[str]:
-    """Yield the options of one's own run, but for the batch and what follows from it."""
-    plan = choice.prediction.scenario.plan
-    left_out = {"ranks", "communication", "device", "loss_scale", "seed"}
+def _measured_options(option: TrainingOption, recipe: MeasuredRecipe) -> Iterator[str]:
+    """Yield the options of the user's own run, except for the batch and what depends on it."""
+    plan = option.prediction.scenario.plan
     changed = {
         "batch_per_gpu": plan.batch_per_gpu,
-        "epochs": f"{choice.epochs:g}",
-        "rate": f"{recipe.peak_rate(choice.batch):.6g}",
+        "epochs": f"{option.epochs:g}",
+        "rate": f"{recipe.peak_rate(option.batch):.6g}",
         "precision": plan.precision,
-        "engine": "ddp" if choice.gpus > 1 else "plain",
-        "output": f"{recipe.name}-{choice.batch}",
+        "engine": _engine(option),
+        "output": f"{recipe.name}-{option.batch}",
     }
     for name, value in (recipe.options | changed).items():
-        option = f"--{name.replace('_', '-')}"
+        flag = f"--{name.replace('_', '-')}"
         if value is True:
-            yield option
-        elif value is not None and value is not False and name not in left_out:
-            yield from (option, f"{value:g}" if isinstance(value, float) else str(value))
+            yield flag
+        elif value is not None and value is not False and name not in _NOT_REPEATED:
+            yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))
 
 
-def _options(choice: Choice) -> Iterator[str]:
-    scenario, recipe, batch = choice.prediction.scenario, choice.recipe, choice.batch
-    if isinstance(recipe, MeasuredRecipe):
-        yield from _own_options(choice, recipe)
-        return
-    optimizer = recipe.optimizer
-    rate, warm_up = recipe.peak_rate(batch), recipe.warm_up_for(batch)
+def _published_options(option: TrainingOption, recipe: Recipe) -> Iterator[str]:
+    """Yield the options of *recipe* at the batch and the epochs of *option*."""
+    optimizer, plan = recipe.optimizer, option.prediction.scenario.plan
+    rate, warm_up = recipe.peak_rate(option.batch), recipe.warm_up_for(option.batch)
     options: dict[str, object] = {
         "--model": recipe.model,
         "--data": "images",
         "--folder": "imagenet",
-        "--batch-per-gpu": scenario.plan.batch_per_gpu,
-        "--epochs": f"{choice.epochs:g}",
+        "--batch-per-gpu": plan.batch_per_gpu,
+        "--epochs": f"{option.epochs:g}",
         "--optimizer": optimizer.name,
         "--schedule": recipe.schedule,
         "--rate": None if rate is None else f"{rate:.6g}",
@@ -75,11 +70,15 @@ def _options(choice: Choice) -> Iterator[str]:
         "--momentum": f"{optimizer.momentum:g}",
         "--weight-decay": None if optimizer.weight_decay is None else f"{optimizer.weight_decay:g}",
         "--trust": f"{optimizer.trust or _TRUST:g}" if optimizer.name == "lars" else None,
-        "--precision": scenario.plan.precision,
-        "--engine": "ddp" if choice.gpus > 1 else "plain",
+        "--precision": plan.precision,
+        "--engine": _engine(option),
     }
     for name, value in options.items():
         if value is not None:
             yield from (name, str(value))
     if recipe.not_decayed == ():
         yield "--decay-vectors"
+
+
+def _engine(option: TrainingOption) -> str:
+    return "ddp" if option.gpus > 1 else "plain"

@@ -1,15 +1,16 @@
-r"""The epochs of a model without published evidence, from a run of its own and the noise scale measured in it.
+r"""Convergence law of a model without published evidence, from its own runs and their gradient noise scale.
 
 .. math:: E(B) = E_0 \, (1 + (B / B_{crit})^p)
 
-One run gives E at its batch, and the noise scale B_crit: in theory they are the same where the curvature is alike in
-all directions, for the mean that `lbsim.accuracy.run_log` takes. How far they are apart is known from the five
-supervised tasks of McCandlish et al., arXiv:1812.06162, table 1: B_crit over B_simple, averages over a run whose
-weights we do not know, is 0.22, 0.13, 0.45, 0.5 and 0.67, off by a factor of 3.5 in the root mean square and of 12 at
-90 %; that is the doubt here. Of their autoencoders it is 20. p is 1 in their theory; 0.75 and 1.25 have a quarter of
-the weight each, as for recipes. Runs at a second batch narrow the doubt; of those the noise scale need not be known.
+A run gives E at its batch, and its noise scale gives B_crit: in theory the two are equal if the curvature is the same
+in all directions, for the mean that `lbsim.accuracy.run_log` takes. The ratio of the two is known from the five
+supervised tasks of McCandlish et al., arXiv:1812.06162, table 1: B_crit over B_simple, averages over a run with unknown
+weights, is 0.22, 0.13, 0.45, 0.5 and 0.67. The root mean square of its logarithm is a factor of 3.5, and 12 at 90 %;
+that is the uncertainty used here. For their autoencoders the ratio is 20. p is 1 in their theory; 0.75 and 1.25 have a
+quarter of the weight each, as for recipes. Runs at a second batch narrow the uncertainty; their noise scale is not
+needed.
 
-The law holds where each batch has its best learning rate, and says nothing of an accuracy that no run has reached.
+The law holds where each batch has its best learning rate. It does not predict an accuracy that no run reached.
 """
 
 import math
@@ -20,79 +21,85 @@ from typing import Any
 
 import numpy as np
 
-from lbsim.accuracy.convergence import Array, Estimate, Law, fit_around
-from lbsim.accuracy.recipe import Evidence, Optimizer, Recipe
+from lbsim.accuracy.convergence_fit import fit_around
+from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate, FloatArray
+from lbsim.accuracy.recipe import OptimizerSettings, PublishedResult, Recipe
 from lbsim.accuracy.run_log import MeasuredRun, read_run
 from lbsim.errors import InputError
+
+__all__ = ["MeasuredLaw", "MeasuredRecipe", "critical_batch", "law_of_runs", "recipe_of_runs"]
 
 _PUBLISHED = ((200, 900), (500, 4_000), (900, 2_000), (15_000, 30_000), (100_000, 150_000))
 """B_crit and B_simple: MNIST, SVHN, CIFAR-10 and ImageNet in images, Billion Word in tokens; table 1, read in notes."""
 _SPREAD = math.sqrt(float(np.mean([math.log(critical / simple) ** 2 for critical, simple in _PUBLISHED])))
-"""Of the logarithm of B_crit over the noise scale: the root mean square, for a Student-t as free as there are tasks."""
+"""Root mean square of the logarithm of B_crit over the noise scale: the scale of a Student's t with as many degrees of
+freedom as there are tasks."""
 _MOST_CRITICAL = 16
-"""Critical batches beyond which no batch is tried: there steps fall by less than 6 % more."""
+"""Largest batch to consider, in critical batches; a larger one saves less than 6 % of the steps."""
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredLaw(Law):
-    """A law whose E0 is epochs to one target, and the accuracy on the way to it."""
+class MeasuredLaw(ConvergenceLaw):
+    """A law whose E0 is epochs to one target, with the measured accuracy up to that target."""
 
-    shares: Array
-    """Of the epochs to the target."""
-    accuracies: Array
-    """Percent, never falling; the last is the best measured."""
+    shares: FloatArray
+    """Fractions of the epochs to the target."""
+    accuracies: FloatArray
+    """Best accuracy so far at each fraction, percent; the last is the highest measured."""
 
     @property
     def most_epochs(self) -> float:
-        """There is no longest schedule in published evidence to keep to."""
+        """No upper limit: there is no longest published schedule."""
         return math.inf
 
-    def errors(self, batch: float, epochs: float) -> Array:
-        """Return draws of the top-1 error, percent; no better than measured, however many the *epochs*."""
-        needed = np.exp(self.floor + self.noise) * self.penalty(batch)
-        return np.asarray(100 - np.interp(epochs / needed, self.shares, self.accuracies))
+    def errors(self, batch: float, epochs: float) -> FloatArray:
+        """Return draws of the top-1 error, in percent; never below the lowest measured, whatever the *epochs*."""
+        return np.asarray(100 - np.interp(epochs / self.works(batch), self.shares, self.accuracies))
 
     def epochs_to(self, batch: float, top1: float, share: float = 0.5) -> float | None:
-        """Return the epochs, rounded up to three digits, after which *share* of the runs have *top1* percent."""
+        """Return the epochs, rounded up to three digits, after which *share* of runs reach *top1* percent."""
         above = np.flatnonzero(self.accuracies >= top1)
         if not above.size:
             return None
         low, high = max(0, above[0] - 1), above[0]
-        way = float(np.interp(top1, self.accuracies[[low, high]], self.shares[[low, high]]))
-        return _rounded_up(way * float(np.quantile(np.exp(self.floor + self.noise) * self.penalty(batch), share)))
+        part = float(np.interp(top1, self.accuracies[[low, high]], self.shares[[low, high]]))
+        return _rounded_up(part * float(np.quantile(self.works(batch), share)))
 
-    def needed(self, batch: float) -> Estimate:
+    def epochs_to_target(self, batch: float) -> Estimate:
         """Return the epochs to the target at *batch*."""
         return self.work(batch)
 
 
 class MeasuredRecipe(Recipe):
-    """What one's own runs did, at one batch or several."""
+    """A recipe whose evidence is the user's own runs, at one batch or several."""
 
     options: dict[str, Any]
-    """Of the run at the smallest batch, as the harness names them."""
+    """Options of the run at the smallest batch, by the names that the harness uses."""
     noise_scale: float
-    """Samples."""
+    """Gradient noise scale, samples."""
     critical_batch: float
-    """The middle of the law's."""
+    """Median critical batch of the law, samples."""
 
     def peak_rate(self, batch: int) -> float:
-        r"""Return the rate that McCandlish et al.'s theory has for *batch*, to begin tuning with.
+        r"""Return the learning rate from which to tune at *batch*, by McCandlish et al.'s theory.
 
         .. math:: \epsilon(B) = \epsilon_{max} / (1 + B_{crit} / B)
         """
-        own, at = self.evidence[0].rate or 0.0, self.evidence[0].batch
-        return own * (1 + self.critical_batch / at) / (1 + self.critical_batch / batch)
+        rate, at = self.evidence[0].rate or 0.0, self.evidence[0].batch
+        return rate * (1 + self.critical_batch / at) / (1 + self.critical_batch / batch)
 
 
 def law_of_runs(runs: Sequence[MeasuredRun]) -> MeasuredLaw:
-    """Return the law of *runs* to one target, with B_crit from their noise scales."""
+    """Return the law of *runs* to one target, with B_crit from their noise scales.
+
+    InputError if no run has a noise scale.
+    """
     scales = [(run.noise_scale, run.doubt) for run in runs if run.noise_scale is not None]
     if not scales:
         raise InputError(runs[0].problem)
     centre, doubt = critical_batch(scales)
     law = fit_around([run.batch for run in runs], [run.epochs for run in runs], centre, doubt, freedom=len(_PUBLISHED))
-    # all curves have the target at a share of 1; what only some measured beyond it is left out
+    # all curves reach the target at a fraction of 1; beyond it, keep what every run measured
     shares = np.unique(np.concatenate([run.shares for run in runs]))
     shares = shares[shares <= min(run.shares[-1] for run in runs)]
     accuracies = np.mean([np.interp(shares, run.shares, run.accuracies) for run in runs], axis=0)
@@ -100,64 +107,81 @@ def law_of_runs(runs: Sequence[MeasuredRun]) -> MeasuredLaw:
 
 
 def critical_batch(scales: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return the middle of B_crit and its logarithm's deviation, from noise *scales* and their own deviations.
+    """Return the median of B_crit and the standard deviation of its logarithm.
+
+    *scales* are noise scales in samples with the standard deviations of their logarithms.
 
     >>> middle, doubt = critical_batch([(30_000.0, 0.0)])
     >>> f"{middle:,.0f}, {doubt:.2f}"
     '30,000, 1.25'
     """
     logs = [math.log(value) for value, _ in scales]
-    own = math.sqrt(sum(doubt**2 for _, doubt in scales)) / len(scales)
-    return math.exp(sum(logs) / len(logs)), math.hypot(_SPREAD, own)
+    measured = math.sqrt(sum(doubt**2 for _, doubt in scales)) / len(scales)
+    return math.exp(sum(logs) / len(logs)), math.hypot(_SPREAD, measured)
 
 
-def own_recipe(folders: Sequence[Path], model: str, samples: int, target: float) -> tuple[MeasuredRecipe, MeasuredLaw]:
-    """Return the runs in *folders* as a recipe of *model*, whose training set has so many *samples*, and its law."""
+def recipe_of_runs(
+    folders: Sequence[Path], model: str, samples: int, target: float
+) -> tuple[MeasuredRecipe, MeasuredLaw]:
+    """Return the runs in *folders* as a recipe of *model* with its law.
+
+    *samples* is the size of the model's training set, *target* the accuracy in percent. InputError if a run is of
+    another data set or recipe, or did not reach the target.
+    """
     runs = sorted((read_run(folder, target) for folder in folders), key=lambda run: run.batch)
-    for run in runs:
-        if run.training_samples != samples:
-            raise InputError(
-                f"the run in {run.folder} trained on {run.training_samples:,} samples, but {Path(model).name} has "
-                f"{samples:,}; an epoch must be the same: write lbsim workload trace --samples"
-            )
-    _check_alike(runs)
+    _check_samples(runs, model, samples)
+    _check_options(runs)
     law = law_of_runs(runs)
-    middle = float(np.median(law.critical_batch))
-    most = min(samples // 2, math.ceil(_MOST_CRITICAL * middle))
+    return _recipe(runs, model, samples, target, float(np.median(law.critical_batch))), law
+
+
+def _recipe(
+    runs: Sequence[MeasuredRun], model: str, samples: int, target: float, critical_batch: float
+) -> MeasuredRecipe:
     options = dict(runs[0].options)
-    recipe = MeasuredRecipe(
+    most = min(samples // 2, math.ceil(_MOST_CRITICAL * critical_batch))
+    return MeasuredRecipe(
         name=runs[0].folder.name or str(runs[0].folder),
         source=f"measured: {', '.join(str(run.folder) for run in runs)}",
         model=model,
         dataset=str(options.get("data")),
         batch_least=1,
         batch_most=max(most, *(run.batch for run in runs)),
-        optimizer=Optimizer(name=options["optimizer"]),
+        optimizer=OptimizerSettings(name=options["optimizer"]),
         epochs=max(run.epochs for run in runs),
         penalty="linear-scaling",
-        evidence=tuple(_evidence(run, target) for run in runs),
+        evidence=tuple(_result(run, target) for run in runs),
         options=options,
         noise_scale=math.exp(float(np.mean([math.log(run.noise_scale) for run in runs if run.noise_scale]))),
-        critical_batch=middle,
+        critical_batch=critical_batch,
     )
-    return recipe, law
 
 
-def _evidence(run: MeasuredRun, target: float) -> Evidence:
+def _result(run: MeasuredRun, target: float) -> PublishedResult:
     given = run.options.get("rate")
     rate = float(given) if given is not None else 0.1 * run.batch / 256  # the harness's linear scaling
     where = str(run.folder)
-    return Evidence(
+    return PublishedResult(
         id=where, batch=run.batch, epochs=run.epochs, top1=target, rate=rate, source=where, locator="epochs.csv"
     )
 
 
-def _check_alike(runs: Sequence[MeasuredRun]) -> None:
-    """Raise InputError unless all *runs* are of one recipe, which the batch, its rate and the seed may differ in."""
-    own = {"batch_per_gpu", "ranks", "rate", "seed", "epochs", "engine", "communication", "device", "loss_scale"}
+def _check_samples(runs: Sequence[MeasuredRun], model: str, samples: int) -> None:
+    """Raise InputError unless all *runs* trained on *samples* samples, those of *model*."""
+    for run in runs:
+        if run.training_samples != samples:
+            raise InputError(
+                f"the run in {run.folder} trained on {run.training_samples:,} samples, but {Path(model).name} has "
+                f"{samples:,}; an epoch must be the same: write lbsim workload trace --samples"
+            )
+
+
+def _check_options(runs: Sequence[MeasuredRun]) -> None:
+    """Raise InputError unless all *runs* have one recipe; batch, learning rate, seed and engine may differ."""
+    may_differ = {"batch_per_gpu", "ranks", "rate", "seed", "epochs", "engine", "communication", "device", "loss_scale"}
     first: Mapping[str, Any] = runs[0].options
     for run in runs[1:]:
-        for name in sorted((first.keys() | run.options.keys()) - own):
+        for name in sorted((first.keys() | run.options.keys()) - may_differ):
             if run.options.get(name) != first.get(name):
                 raise InputError(
                     f"the runs in {runs[0].folder} and {run.folder} are of different recipes: {name} is "
@@ -166,7 +190,7 @@ def _check_alike(runs: Sequence[MeasuredRun]) -> None:
 
 
 def _rounded_up(value: float) -> float:
-    """Return *value* with three digits, never less.
+    """Return *value* rounded up to three digits.
 
     >>> _rounded_up(5.2311), _rounded_up(62.37), _rounded_up(3.0)
     (5.24, 62.4, 3.0)

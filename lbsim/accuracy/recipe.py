@@ -1,4 +1,4 @@
-"""A published training recipe and its evidence: what was trained with which constants, and how good it became."""
+"""Published training recipes and their results: optimizer, schedule, batch range, and accuracy reached."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -6,50 +6,54 @@ from pydantic import Field, model_validator
 
 from lbsim.profiles.profile import Profile, Table, Text
 
+__all__ = ["LearningRate", "OptimizerSettings", "PenaltyName", "PublishedResult", "Recipe"]
+
 Percent = Annotated[float, Field(ge=0, le=100)]
-RateRule = Literal["linear", "square-root", "fixed"]
+PenaltyName = Literal["lars", "linear-scaling"]
 
 
-class Evidence(Table):
+class PublishedResult(Table):
     """One published result of a recipe."""
 
     id: Text
-    """Of its row in ``lbsim/accuracy/evidence/convergence.csv``, where one stands there."""
+    """Identifier of its row in ``lbsim/accuracy/evidence/convergence.csv``, if it has one."""
     batch: int = Field(ge=1)
+    """Samples per step over all GPUs."""
     epochs: float = Field(gt=0)
     top1: Percent
-    """Single crop, on the validation set."""
+    """Single-crop top-1 accuracy on the validation set, percent."""
     rate: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
     warm_up: float | None = Field(default=None, ge=0)
-    """Epochs; if none, the recipe's."""
+    """Epochs of warm-up; None for the recipe's."""
     diverged: bool = False
     source: Text
     locator: Text
 
 
-class Optimizer(Table):
-    """An update rule and its constants; none where the source does not say."""
+class OptimizerSettings(Table):
+    """An optimizer and its hyper-parameters; None where the source does not give one."""
 
     name: Literal["sgd", "lars", "rmsprop-to-sgd"]
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float | None = Field(default=None, ge=0)
     trust: float | None = Field(default=None, gt=0)
-    """LARS's ρ."""
+    """Trust coefficient of LARS."""
 
 
-class Rate(Table):
-    """How the peak learning rate follows from the batch: *at* for a batch of *at_batch*, else by *rule*."""
+class LearningRate(Table):
+    """Scaling rule of the peak learning rate: *at* for a batch of *at_batch*, scaled by *rule* for others."""
 
-    rule: RateRule
+    rule: Literal["linear", "square-root", "fixed"]
     at: float = Field(gt=0)
     at_batch: int = Field(ge=1)
+    """Samples per step over all GPUs."""
 
     def peak(self, batch: int) -> float:
-        """Return the peak rate for *batch*.
+        """Return the peak learning rate for *batch*, samples per step over all GPUs.
 
-        >>> Rate(rule="linear", at=0.1, at_batch=256).peak(8192)
+        >>> LearningRate(rule="linear", at=0.1, at_batch=256).peak(8192)
         3.2
         """
         exponent = {"linear": 1.0, "square-root": 0.5, "fixed": 0.0}[self.rule]
@@ -57,32 +61,33 @@ class Rate(Table):
 
 
 class Recipe(Profile):
-    """One recipe as its authors published it. None says that the source does not."""
+    """A recipe as its authors published it; None where the source does not give a value."""
 
     kind: ClassVar[str] = "recipes"
 
     model: Text
-    """A file in ``lbsim/workload/models``."""
+    """Name of a module in ``lbsim/workload/models``."""
     dataset: Text = "imagenet-1k"
     batch_least: int = Field(ge=1)
+    """Smallest batch for which the recipe may be used: of its evidence, or the smallest that its authors state."""
     batch_most: int = Field(ge=1)
-    """Batches between which the recipe may be used: those of its evidence, and those its authors say it covers."""
-    optimizer: Optimizer
-    rate: Rate | None = None
+    """Largest batch for which the recipe may be used: of its evidence, or the largest that its authors state."""
+    optimizer: OptimizerSettings
+    rate: LearningRate | None = None
     warm_up: float | None = Field(default=None, ge=0)
-    """Epochs."""
+    """Epochs of warm-up."""
     schedule: Literal["constant", "gradual-warm-up", "polynomial-decay", "slow-start"] | None = None
     epochs: float = Field(gt=0)
     not_decayed: tuple[Literal["bias", "batch-norm"], ...] | None = None
-    """What weight decay leaves alone."""
+    """Parameters exempt from weight decay."""
     precision: Literal["fp32", "mixed"] | None = None
     batch_norm: Text | None = None
-    """How it is initialised, whose statistics it uses, where it stands."""
-    penalty: Literal["lars", "linear-scaling"]
-    """The law by which a larger batch needs more epochs; see `lbsim.accuracy.convergence`."""
+    """Initialisation, statistics and position of batch normalisation."""
+    penalty: PenaltyName
+    """Prior of the penalty of a large batch; see `lbsim.accuracy.convergence_fit`."""
     unresolved: Text | None = None
-    """What the sources contradict or leave open, if that keeps `lbsim plan` from choosing the recipe."""
-    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    """Contradictions or gaps in the sources that exclude the recipe from ``lbsim plan`` unless it is named."""
+    evidence: tuple[PublishedResult, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _within_its_range(self) -> "Recipe":
@@ -92,18 +97,22 @@ class Recipe(Profile):
         return self
 
     @property
-    def results(self) -> tuple[Evidence, ...]:
-        """The evidence of runs that trained."""
+    def results(self) -> tuple[PublishedResult, ...]:
+        """Results of the runs that did not diverge."""
         return tuple(row for row in self.evidence if not row.diverged)
 
     @property
     def best(self) -> str:
-        """The best result in a few words."""
+        """Summary of the best result."""
         best = max(self.results, key=lambda row: row.top1)
         return f"{self.model}, {best.top1:g} % top-1 at batch {best.batch:,} in {best.epochs:g} epochs"
 
+    def covers(self, batch: int) -> bool:
+        """Return whether the recipe may be used at *batch*."""
+        return self.batch_least <= batch <= self.batch_most
+
     def peak_rate(self, batch: int) -> float | None:
-        """Return the peak rate published for *batch*, else by the rule, else of the nearest batch published."""
+        """Return the peak learning rate for *batch*: published, else by the scaling rule, else of the nearest batch."""
         known = [row for row in self.results if row.rate is not None]
         for row in sorted(known, key=lambda row: -row.top1):
             if row.batch == batch:

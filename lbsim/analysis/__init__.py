@@ -1,1 +1,1 @@
-"""Questions that take many predictions."""
+"""Analyses of many predictions: sweeps, explanations and tuning."""

@@ -1,7 +1,7 @@
-"""The file of a sweep's results: CSV that grows row by row, put in order at the end, or Parquet made of it.
+"""Results file of a sweep: a CSV journal that is appended to, sorted at the end or converted to Parquet.
 
-A run that is killed leaves whole rows and at most one torn line; the next one reads the rows and cuts the line off.
-pyarrow, the extra ``parquet``, is imported where Parquet is read or written: late, for who has no need of it.
+A run that is killed leaves complete rows and at most one incomplete line; the next run keeps the rows and truncates the
+line. pyarrow, from the extra ``parquet``, is imported where Parquet is read or written, because it is optional.
 """
 
 import csv
@@ -13,16 +13,18 @@ from io import StringIO
 from pathlib import Path
 from typing import IO, Any, Self
 
-from lbsim.analysis.sweep import ANSWERS, Row, Sweep
+from lbsim.analysis.sweep import RESULT_COLUMNS, Sweep, SweepRow, Value
 from lbsim.errors import InputError
+
+__all__ = ["SweepResults"]
 
 _CSV, _PARQUET = ".csv", ".parquet"
 _JOURNAL = ".partial.csv"
-"""What stands after the name of a Parquet file in that of the rows it will be made of."""
+"""Suffix of the journal of a Parquet file, after the file's name."""
 
 
-class Results:
-    """What was answered so far of *sweep*, in *file*."""
+class SweepResults:
+    """Rows of *sweep* that are finished, in *file*, a context manager; InputError if the file is not usable."""
 
     def __init__(self, file: Path, sweep: Sweep) -> None:
         if file.suffix not in {_CSV, _PARQUET}:
@@ -32,7 +34,7 @@ class Results:
         self.file, self.sweep = file, sweep
         self.journal = file if file.suffix == _CSV else file.with_name(file.name + _JOURNAL)
         self.done: set[int] = set()
-        """Numbers of the scenarios that have a row."""
+        """Indices in the grid of the scenarios that have a row."""
         self._stream: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -52,10 +54,10 @@ class Results:
             if empty:
                 self.journal.unlink(missing_ok=True)
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Add *rows*, on disk when this returns."""
+    def append(self, rows: Iterable[SweepRow]) -> None:
+        """Append *rows*, which are on disk when this returns."""
         if self._stream is None:
-            raise ValueError("results are appended to between entering and finishing")
+            raise ValueError("append results only inside the context, before finish")
         kept = list(rows)
         try:
             if self._stream.tell() == 0:
@@ -68,7 +70,7 @@ class Results:
         self.done.update(row["number"] for row in kept)
 
     def finish(self) -> int:
-        """Write all rows in the order of the grid, whole or not at all; return how many scenarios cannot be."""
+        """Write all rows in the order of the grid, atomically; return the number of invalid scenarios."""
         if self._stream is None:
             return self._failed_in_parquet()
         self._stream.close()
@@ -86,16 +88,16 @@ class Results:
         return sum(1 for row in rows if row[self.sweep.columns.index("error")])
 
     def _begin(self) -> None:
-        """Read the rows that are there, cut off a torn last line, and open the file to append to it."""
+        """Read existing rows, truncate an incomplete last line, and open the journal for appending."""
         header = _lines([self.sweep.columns])
         found = self.journal.read_bytes() if self.journal.exists() else b""
         if header.startswith(found):
-            found = b""  # nothing, or a header that was cut short
-        whole = found[: found.rfind(b"\n") + 1]
-        self.done = self._numbers(whole) if found else set()
+            found = b""  # empty, or an incomplete header
+        complete = found[: found.rfind(b"\n") + 1]
+        self.done = self._numbers(complete) if found else set()
         self._stream = self.journal.open("r+b" if found else "wb")
-        self._stream.truncate(len(whole))
-        self._stream.seek(len(whole))
+        self._stream.truncate(len(complete))
+        self._stream.seek(len(complete))
 
     def _numbers(self, text: bytes) -> set[int]:
         rows = _rows(text)
@@ -103,7 +105,9 @@ class Results:
             raise self._foreign()
         for line, row in enumerate(rows[1:], start=2):
             if len(row) != len(self.sweep.columns) or not row[0].isdecimal():
-                raise InputError(f"--out {self.journal}: line {line} is no row of results; mend it or write elsewhere")
+                raise InputError(
+                    f"--out {self.journal}: line {line} is not a row of results; correct it or write elsewhere"
+                )
             if row[-1] != self.sweep.identity:
                 raise self._foreign()
         return {int(row[0]) for row in rows[1:]}
@@ -114,14 +118,14 @@ class Results:
             raise self._foreign()
         if set(table.column("sweep").to_pylist()) != {self.sweep.identity}:
             raise self._foreign()
-        self.journal.unlink(missing_ok=True)  # of a run that was killed between the two files
+        self.journal.unlink(missing_ok=True)  # left by a run that was killed between the two files
         return set(table.column("number").to_pylist())
 
     def _failed_in_parquet(self) -> int:
         return sum(1 for error in self._parquet().column("error").to_pylist() if error)
 
     def _parquet(self) -> Any:
-        from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - late, see above
+        from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - optional, see above
 
         try:
             return parquet.read_table(self.file)
@@ -129,7 +133,7 @@ class Results:
             raise self._foreign() from None
 
     def _foreign(self) -> InputError:
-        return InputError(f"--out {self.file}: it holds something else than results of this sweep; write elsewhere")
+        return InputError(f"--out {self.file}: not results of this sweep; write to another file")
 
     def _unusable(self, error: OSError) -> InputError:
         return InputError(f"--out {self.file}: {error.strerror or error}")
@@ -146,7 +150,7 @@ def _rows(text: bytes) -> list[list[str]]:
 
 
 def _by_number(rows: Iterable[list[str]]) -> list[list[str]]:
-    """Return *rows* in the order of the grid, each once."""
+    """Return *rows* in the order of the grid, without duplicates."""
     return [row for _, row in sorted({int(row[0]): row for row in rows}.items())]
 
 
@@ -164,10 +168,12 @@ def _replace(file: Path, write: Any) -> None:
 
 
 def _write_parquet(sweep: Sweep, rows: Sequence[Sequence[str]], file: Path) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - late, see above
+    import pyarrow as pa  # noqa: PLC0415 - optional, see above
     from pyarrow import parquet  # noqa: PLC0415
 
-    kinds = dict.fromkeys(ANSWERS, float) | {"number": int} | {axis.path: _kind(axis.told) for axis in sweep.axes}
+    kinds = (
+        dict.fromkeys(RESULT_COLUMNS, float) | {"number": int} | {axis.path: _kind(axis.values) for axis in sweep.axes}
+    )
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
     columns = {}
     for position, name in enumerate(sweep.columns):
@@ -177,9 +183,9 @@ def _write_parquet(sweep: Sweep, rows: Sequence[Sequence[str]], file: Path) -> N
     parquet.write_table(pa.table(columns), file)
 
 
-def _kind(told: Sequence[object]) -> type:
-    """Return the narrowest type that holds all of *told*."""
-    kinds = {type(value) for value in told}
+def _kind(values: Sequence[Value]) -> type:
+    """Return the narrowest type that represents all *values*."""
+    kinds = {type(value) for value in values}
     if len(kinds) == 1:
         return kinds.pop()
     return float if kinds <= {int, float} else str

@@ -1,85 +1,101 @@
-"""The plan under which a model trains fastest on a cluster, and the settings that make it so."""
+"""Search for the plan with the highest throughput on a cluster, and its settings in PyTorch, Horovod and NCCL."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
 from lbsim.predict import predict
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import module_names
 from lbsim.scenario.plan import Plan
 from lbsim.scenario.scenario import Scenario, override
-from lbsim.simulation.anchor import anchored
+from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.prediction import Prediction
-from lbsim.simulation.step_builder import simulate_step
+from lbsim.simulation.step_result import simulate_step
+
+__all__ = ["PlanChanges", "Tuning", "plan_candidates", "tune"]
 
 _MIB = 2.0**20
 _THRESHOLDS = (1, 4, 8, 16, 25, 64, 128)
-"""MiB."""
+"""Fusion thresholds to try, MiB."""
 _NO_ALL_REDUCE = {"parameter_server"}
-"""Files of ``lbsim/communication/all_reduce`` that need machines of another kind."""
-_DOUBTS = (("bandwidth", 0.8), ("bandwidth", 1.25), ("latency", 0.5), ("latency", 2.0))
-"""What a network not measured may have instead of what its profile says."""
+"""Modules of ``lbsim/communication/all_reduce`` that need other machines, such as parameter servers."""
+_NETWORK_VARIATIONS = (("bandwidth", 0.8), ("bandwidth", 1.25), ("latency", 0.5), ("latency", 2.0))
+"""Fields of the network and the factors by which a network that was not measured may differ from its profile."""
 
-Changes = dict[str, Any]
+PlanChanges = dict[str, Any]
+"""Overrides of the plan by dotted path."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The best plan found, beside the one that was asked about."""
+    """Predictions with the given plan and with the best plan found."""
 
     before: Prediction
     after: Prediction
-    changes: Changes
-    """By dotted path; empty if nothing tried is faster."""
+    changes: PlanChanges
+    """PlanChanges to the plan; empty if no plan tried is faster."""
     tried: int
+    """Number of plans simulated."""
     gain_low: float
-    """Least gain in throughput over networks a little faster and slower than the profile's."""
+    """Smallest relative gain in throughput over networks slightly faster and slower than the profile's."""
     gain_high: float
+    """Largest relative gain over the same networks."""
 
     @property
     def gain(self) -> float:
-        """Share by which throughput rises."""
+        """Relative increase of the throughput."""
         return self.after.throughput / self.before.throughput - 1
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Lines to paste for Horovod, DistributedDataParallel and NCCL, as far as they have a word for the plan."""
+        """Code and environment variables that set the plan in DistributedDataParallel, Horovod and NCCL."""
         return tuple(_settings(self.after.scenario.plan))
 
 
 def tune(scenario: Scenario, most_batch: int | None = None) -> Tuning:
-    """Return the quickest plan for *scenario* among all-reduces, group sizes, fusion policies and gradient precisions.
+    """Return the fastest plan for *scenario* over all-reduces, group sizes, fusion policies and gradient precisions.
 
-    Every combination is played. The batch a GPU stays, or is the largest doubling of it that fits and is no more than
-    *most_batch*: a larger batch never trains fewer samples a second. What overlaps stays as it is. InputError if the
-    scenario cannot run.
+    Every combination is simulated. The batch per GPU stays, or becomes the largest doubling of it that fits in memory
+    and is at most *most_batch*: a larger batch never has a lower throughput. Overlap stays as it is. InputError if the
+    scenario is invalid.
     """
     before = predict(scenario)
-    start = _larger_batch(scenario, most_batch)
-    times = compute_times(start)
-    times = times.scaled(anchored(start, times))
-    best: Changes = {}
-    quickest = simulate_step(start, times, start.plan.gpus).timeline.step_time
-    tried = 1
-    for changes in _choices(start) if start.plan.gpus > 1 else ():
+    start = _with_larger_batch(scenario, most_batch)
+    best, tried = _fastest(start)
+    changes = _differences(scenario, override(start, best))
+    after = predict(override(scenario, changes))
+    variations = [_gain(_with_network(scenario, field, factor), changes) for field, factor in _NETWORK_VARIATIONS]
+    gains = [*variations, after.throughput / before.throughput - 1]
+    return Tuning(before, after, changes, tried, min(gains), max(gains))
+
+
+def _fastest(scenario: Scenario) -> tuple[PlanChanges, int]:
+    """Return the changes with the shortest step, empty if none is shorter, and the number of plans simulated."""
+    times = compute_times(scenario)
+    times = times.scaled(anchor_factor(scenario, times))
+    best: PlanChanges = {}
+    shortest, tried = _step_time(scenario, times), 1
+    for changes in plan_candidates(scenario) if scenario.plan.gpus > 1 else ():
         try:
-            step = simulate_step(override(start, changes), times, start.plan.gpus).timeline.step_time
+            step = _step_time(override(scenario, changes), times)
         except InputError:
-            continue  # this all-reduce does not suit so many GPUs
+            continue  # this all-reduce does not work with so many GPUs
         tried += 1
-        if step < quickest:
-            best, quickest = changes, step
-    best = _differences(scenario, override(start, best))
-    after = predict(override(scenario, best))
-    gains = [_gain(_elsewhere(scenario, field, factor), best) for field, factor in _DOUBTS]
-    own = after.throughput / before.throughput - 1
-    return Tuning(before, after, best, tried, min([*gains, own]), max([*gains, own]))
+        if step < shortest:
+            best, shortest = changes, step
+    return best, tried
 
 
-def _choices(scenario: Scenario) -> Iterator[Changes]:
+def _step_time(scenario: Scenario, times: ComputeTimes) -> float:
+    return simulate_step(scenario, times, scenario.plan.gpus).timeline.step_time
+
+
+def plan_candidates(scenario: Scenario) -> Iterator[PlanChanges]:
+    """Yield every combination of settings to try."""
     plan = scenario.plan
     precisions = {plan.gradient_precision, "bf16" if plan.precision == "bf16" else "fp16"}
     for all_reduce in _all_reduces(scenario):
@@ -88,9 +104,9 @@ def _choices(scenario: Scenario) -> Iterator[Changes]:
                 yield all_reduce | fusion | {"plan.communication_precision": precision}
 
 
-def _all_reduces(scenario: Scenario) -> Iterator[Changes]:
+def _all_reduces(scenario: Scenario) -> Iterator[PlanChanges]:
     node = scenario.cluster.gpus_per_node
-    for name in catalog.names("all_reduce"):
+    for name in module_names("all_reduce"):
         if name in _NO_ALL_REDUCE:
             continue
         grouped = name in {"hierarchical", "hybrid"}
@@ -99,7 +115,7 @@ def _all_reduces(scenario: Scenario) -> Iterator[Changes]:
             yield {"plan.all_reduce": name.replace("_", "-"), "plan.group_size": size}
 
 
-def _fusions() -> Iterator[Changes]:
+def _fusions() -> Iterator[PlanChanges]:
     yield {"plan.fusion": "one-buffer"}
     yield {"plan.fusion": "mg-wfbp"}
     for size in _THRESHOLDS:
@@ -107,8 +123,8 @@ def _fusions() -> Iterator[Changes]:
             yield {"plan.fusion": fusion, "plan.fusion_threshold": size * _MIB}
 
 
-def _larger_batch(scenario: Scenario, most: int | None) -> Scenario:
-    """Return *scenario* with the largest doubling of its batch that fits and is no more than *most*."""
+def _with_larger_batch(scenario: Scenario, most: int | None) -> Scenario:
+    """Return *scenario* with the largest doubling of its batch that fits in memory and is at most *most*."""
     while most is not None and 2 * scenario.plan.batch_per_gpu <= most:
         larger = override(scenario, {"plan.batch_per_gpu": 2 * scenario.plan.batch_per_gpu})
         try:
@@ -119,28 +135,23 @@ def _larger_batch(scenario: Scenario, most: int | None) -> Scenario:
     return scenario
 
 
-def _differences(before: Scenario, after: Scenario) -> Changes:
-    """Return what of the plan changed, by dotted path."""
+def _differences(before: Scenario, after: Scenario) -> PlanChanges:
+    """Return the fields of the plan that differ, by dotted path."""
     fields = {name: (getattr(before.plan, name), getattr(after.plan, name)) for name in Plan.model_fields}
     return {f"plan.{name}": new for name, (old, new) in fields.items() if old != new}
 
 
-def _elsewhere(scenario: Scenario, field: str, factor: float) -> Scenario:
-    """Return *scenario* on a network whose *field* is *factor* times the profile's."""
+def _with_network(scenario: Scenario, field: str, factor: float) -> Scenario:
+    """Return *scenario* with *field* of the network scaled by *factor*."""
     return override(scenario, {f"cluster.inter_node.{field}": getattr(scenario.cluster.inter_node, field) * factor})
 
 
-def _gain(scenario: Scenario, changes: Changes) -> float:
+def _gain(scenario: Scenario, changes: PlanChanges) -> float:
     return predict(override(scenario, changes)).throughput / predict(scenario).throughput - 1
 
 
 def _settings(plan: Plan) -> Iterator[str]:
-    threshold = int(plan.fusion_threshold)
-    if plan.fusion in {"threshold", "ddp", "horovod"}:
-        yield f"HOROVOD_FUSION_THRESHOLD={threshold}"
-        yield f"DistributedDataParallel(model, bucket_cap_mb={threshold / _MIB:g})"
-    elif plan.fusion == "one-buffer":
-        yield "DistributedDataParallel(model, bucket_cap_mb=1000000)"
+    yield from _fusion_settings(plan)
     if plan.communication_precision == "fp16":
         yield "hvd.DistributedOptimizer(optimizer, compression=hvd.Compression.fp16)"
         yield "from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook"
@@ -150,3 +161,12 @@ def _settings(plan: Plan) -> Iterator[str]:
     algorithm = {"ring": "Ring", "double-binary-tree": "Tree"}.get(plan.all_reduce)
     if algorithm:
         yield f"NCCL_ALGO={algorithm}"
+
+
+def _fusion_settings(plan: Plan) -> Iterator[str]:
+    threshold = int(plan.fusion_threshold)
+    if plan.fusion in {"threshold", "ddp", "horovod"}:
+        yield f"HOROVOD_FUSION_THRESHOLD={threshold}"
+        yield f"DistributedDataParallel(model, bucket_cap_mb={threshold / _MIB:g})"
+    elif plan.fusion == "one-buffer":
+        yield "DistributedDataParallel(model, bucket_cap_mb=1000000)"

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from lbsim.calibration.transforms import Transform, shifted, to_unconstrained
 from lbsim.errors import InputError
 from lbsim.profiles.profile import Profile, Table, Text
-from lbsim.scenario.paths import owner, value_at
+from lbsim.scenario.paths import owning_profile, value_at
 from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import METRICS, ScenarioMetrics
 from lbsim.units import Exponent, Factor, dimension_of
@@ -59,7 +59,7 @@ class Fitted(Table):
     def is_in(self, scenario: Scenario) -> bool:
         """Return whether *scenario* has this quantity of this profile, with the profile's value."""
         try:
-            if owner(scenario, self.path) != self.of:
+            if owning_profile(scenario, self.path) != self.of:
                 return False
             now = value_at(scenario, self.path)
         except InputError:

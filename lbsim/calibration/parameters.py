@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lbsim.calibration.priors import Prior, prior
 from lbsim.calibration.transforms import to_unconstrained
 from lbsim.errors import InputError
-from lbsim.scenario.paths import owner, value_at
+from lbsim.scenario.paths import owning_profile, value_at
 from lbsim.scenario.scenario import Scenario
 
 __all__ = ["Parameter", "parameters"]
@@ -39,7 +39,7 @@ class Parameter:
     def stands_in(self, scenario: Scenario) -> bool:
         """Return whether *scenario* has this number, with the profile's value."""
         try:
-            same = owner(scenario, self.path) == self.of
+            same = owning_profile(scenario, self.path) == self.of
             return same and math.isclose(value_at(scenario, self.path), self.before, rel_tol=_SAME)
         except InputError:
             return False
@@ -56,7 +56,7 @@ def parameters(scenarios: Iterable[Scenario], paths: Sequence[str]) -> list[Para
     for scenario in {id(one): one for one in scenarios}.values():
         for path in dict.fromkeys(paths):
             try:
-                of, before = owner(scenario, path), value_at(scenario, path)
+                of, before = owning_profile(scenario, path), value_at(scenario, path)
             except InputError as error:
                 faults.setdefault(path, error)
                 continue

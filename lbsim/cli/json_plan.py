@@ -3,25 +3,25 @@
 from dataclasses import asdict
 from typing import Any
 
-from lbsim.accuracy.choice import Choice, Choices
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.recipe import Recipe
-from lbsim.accuracy.run_time import node_mtbf
+from lbsim.accuracy.training_option import TimeToAccuracy, TrainingOption
+from lbsim.accuracy.training_run import node_mtbf
 from lbsim.profiles.hardware import Cluster
 from lbsim.version import __version__
 
 
-def of_choices(choices: Choices) -> dict[str, Any]:
+def of_choices(choices: TimeToAccuracy) -> dict[str, Any]:
     """Return every choice, which one is chosen, and its command."""
     return {
-        "target": choices.wish.target,
-        "confidence": choices.wish.confidence,
+        "target": choices.request.target,
+        "confidence": choices.request.confidence,
         "chosen_gpus": choices.chosen.gpus,
         "command": harness_command(choices.chosen),
-        "most_useful_gpus": choices.most_useful_gpus,
+        "most_useful_gpus": choices.gpus_of_highest_goodput,
         "from_runs": from_runs(choices.chosen.recipe),
-        "choices": [_of_choice(choice) for choice in choices.choices],
+        "choices": [_of_choice(choice) for choice in choices.options],
         "failures": _of_failures(choices.chosen.prediction.scenario.cluster),
         "refused": {str(gpus): why for gpus, why in choices.refused.items()},
         "lbsim": __version__,
@@ -48,7 +48,7 @@ def from_runs(recipe: Recipe) -> dict[str, Any] | None:
     }
 
 
-def _of_choice(choice: Choice) -> dict[str, Any]:
+def _of_choice(choice: TrainingOption) -> dict[str, Any]:
     plan = choice.prediction.scenario.plan
     return {
         "gpus": choice.gpus,
@@ -56,20 +56,20 @@ def _of_choice(choice: Choice) -> dict[str, Any]:
         "batch_per_gpu": plan.batch_per_gpu,
         "recipe": choice.recipe.name,
         "epochs": choice.epochs,
-        "epochs_to_target": None if choice.needed is None else asdict(choice.needed),
+        "epochs_to_target": None if choice.epochs_to_target is None else asdict(choice.epochs_to_target),
         "top1": asdict(choice.top1),
-        "chance_to_reach": choice.chance,
+        "chance_to_reach": choice.probability,
         "time": asdict(choice.run.time),
-        "time_without_faults": choice.run.clean,
-        "checkpoint_time": choice.run.checkpoints,
-        "expected_failures": choice.run.failures,
-        "mean_time_with_reruns": choice.run.mean_with_reruns,
+        "time_without_faults": choice.run.fault_free_time,
+        "checkpoint_time": choice.run.checkpoint_time,
+        "expected_failures": choice.run.expected_failures,
+        "mean_time_with_reruns": choice.run.mean_time_with_reruns,
         "time_quantiles_with_reruns": choice.run.quantiles,
         "gpu_hours": choice.gpu_hours,
         "cost": choice.cost,
         "throughput": choice.prediction.throughput,
-        "statistical_efficiency": choice.efficiency,
+        "statistical_efficiency": choice.statistical_efficiency,
         "goodput": choice.goodput,
         "on_front": choice.on_front,
-        "beyond_evidence": choice.beyond,
+        "beyond_evidence": choice.beyond_evidence,
     }

@@ -15,7 +15,8 @@ import typer
 from lbsim.errors import InputError
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import Folders
-from lbsim.scenario.request import Request, build_scenario, read_tables
+from lbsim.profiles.module_catalog import module_names
+from lbsim.scenario.request import ScenarioRequest, build_scenario, read_scenario_tables
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.workload_file import SUFFIXES
 
@@ -49,7 +50,7 @@ def _profiles(kind: str) -> Callable[[str], list[str]]:
 
 
 def _modules(package: str) -> Callable[[str], list[str]]:
-    return completing(lambda: [name.replace("_", "-") for name in catalog.names(package)])
+    return completing(lambda: [name.replace("_", "-") for name in module_names(package)])
 
 
 def all_names() -> Iterable[str]:
@@ -151,17 +152,17 @@ def question_of(
     anchor: Anchor = None,
     changes: Changes = None,
     own: OwnProfiles = None,
-) -> Request:
+) -> ScenarioRequest:
     """Return what these options ask, which may not say how many GPUs."""
-    said = read_tables(scenario_file) if scenario_file else {}
+    said = read_scenario_tables(scenario_file) if scenario_file else {}
     plan = {"gpus": gpus, "batch_per_gpu": batch_per_gpu, "precision": precision, "all_reduce": all_reduce}
     said["plan"] = said.get("plan", {}) | given(plan)
     named = given({"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion})
     folders = Folders(own_folders(own), scenario_file.absolute().parent if scenario_file else None)
-    return Request(said, from_here(named | pairs(changes or [])), folders)
+    return ScenarioRequest(said, from_here(named | pairs(changes or [])), folders)
 
 
-def scenario_of(question: Request) -> Scenario:
+def scenario_of(question: ScenarioRequest) -> Scenario:
     """Return the scenario that *question* asks about, or raise InputError if it does not say how many GPUs."""
     if "gpus" not in question.tables["plan"]:
         raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
@@ -246,6 +247,6 @@ def own_folders(own: Iterable[Path] | None) -> tuple[Path, ...]:
     """Return the user's folders of profiles, or raise InputError for one that holds none."""
     folders = tuple(folder.absolute() for folder in own or ())
     for folder in folders:
-        if not any((folder / kind).is_dir() for kind in catalog.kinds()):
-            raise InputError(f"--profiles {folder}: no folder in it named any of: {', '.join(catalog.kinds())}")
+        if not any((folder / kind).is_dir() for kind in catalog.profile_kinds()):
+            raise InputError(f"--profiles {folder}: no folder in it named any of: {', '.join(catalog.profile_kinds())}")
     return folders

@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 from lbsim.accuracy.recipe import Recipe
 from lbsim.calibration.calibration import Calibration
-from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.profiles.hardware import Accelerator, Cluster, Link
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.profile import Profile
 from lbsim.profiles.software import Kernels, Library, Software
-from lbsim.profiles.toml import _toml
-from lbsim.scenario.scenario import workload
+from lbsim.profiles.toml import table_to_toml
+from lbsim.scenario.scenario import find_workload
 from lbsim.uncertainty.residuals import Residuals
 from lbsim.units import COMPUTE_RATE, DATA, DATA_RATE, TIME
 
@@ -47,9 +48,9 @@ def entries(kind: str = "", folders: Folders = SHIPPED, *, calibrated: bool = Fa
     *calibrated* describes instead what was fitted, of the kinds of which something can be.
     """
     if kind and kind not in KINDS:
-        raise unknown(kind, "the kinds of profile", KINDS)
+        raise unknown_name(kind, "the kinds of profile", KINDS)
     if calibrated and kind and kind not in CALIBRATED:
-        raise unknown(kind, "the kinds of which something can be calibrated", CALIBRATED)
+        raise unknown_name(kind, "the kinds of which something can be calibrated", CALIBRATED)
     describing = calibration if calibrated else describe
     for one in [kind] if kind else CALIBRATED if calibrated else KINDS:
         for name in names(one, folders):
@@ -59,7 +60,7 @@ def entries(kind: str = "", folders: Folders = SHIPPED, *, calibrated: bool = Fa
 def names(kind: str, folders: Folders = SHIPPED) -> list[str]:
     """Return the names of *kind*."""
     if kind in _MODULES:
-        return [name.replace("_", "-") for name in catalog.names(_MODULES[kind])]
+        return [name.replace("_", "-") for name in module_names(_MODULES[kind])]
     return sorted(folders.files(kind))
 
 
@@ -67,15 +68,15 @@ def sheet(name: str, folders: Folders = SHIPPED) -> str:
     """Return what *name*, or *kind/name*, holds as TOML, with what it extends or refers to filled in."""
     kind, _, bare = name.rpartition("/")
     if kind and kind not in KINDS:
-        raise unknown(kind, "the kinds of profile", KINDS)
+        raise unknown_name(kind, "the kinds of profile", KINDS)
     kinds = [one for one in ([kind] if kind else KINDS) if bare in names(one, folders)]
     if not kinds:
         there = {other for one in ([kind] if kind else KINDS) for other in names(one, folders)}
-        raise unknown(bare, kind or "the profiles", there)
+        raise unknown_name(bare, kind or "the profiles", there)
     if len(kinds) > 1:
         choices = ", ".join(f"{one}/{bare}" for one in kinds)
         raise InputError(f"'{bare}' is the name of more than one profile; write one of: {choices}")
-    return "\n".join(_toml(_table(kinds[0], bare, folders))) + "\n"
+    return table_to_toml(_table(kinds[0], bare, folders))
 
 
 def check(file: Path, folders: Folders = SHIPPED) -> str:
@@ -85,14 +86,14 @@ def check(file: Path, folders: Folders = SHIPPED) -> str:
     kind = file.absolute().parent.name
     if kind in _CLASSES:
         # it may name others that stand in the folders beside its own
-        folders = Folders((*folders.own, file.absolute().parents[1]))
+        folders = Folders((*folders.user, file.absolute().parents[1]))
     else:
         kind = _kind_of(file, catalog.read_toml(file))
-    table = catalog.profile(kind, str(file.absolute()), folders)
+    table = catalog.profile_table(kind, str(file.absolute()), folders)
     try:
         _CLASSES[kind].model_validate(table, context=folders)
     except ValidationError as error:
-        raise in_one_line(error, str(file)) from None
+        raise from_validation_error(error, str(file)) from None
     return kind
 
 
@@ -112,7 +113,7 @@ def _kind_of(file: Path, table: Mapping[str, Any]) -> str:
 def _described(kind: str, name: str, folders: Folders, describing: Callable[[Profile], str]) -> str:
     try:
         if kind == "models":
-            model = workload(name)
+            model = find_workload(name)
             return (
                 f"{model.parameters / 1e6:,.1f} M parameters, {model.forward_flops / 1e9:,.1f} GFLOP forward a sample"
             )
@@ -161,13 +162,13 @@ def calibration(profile: Profile) -> str:
 
 
 def _first_sentence(all_reduce: str) -> str:
-    text = catalog.module("all_reduce", all_reduce).__doc__ or ""
+    text = find_module("all_reduce", all_reduce).__doc__ or ""
     return " ".join(text.strip().split("\n\n")[0].split())
 
 
 def _table(kind: str, name: str, folders: Folders) -> dict[str, Any]:
     if kind == "models":
-        model = workload(name)
+        model = find_workload(name)
         return {
             "name": model.name,
             "source": model.source,

@@ -1,1 +1,1 @@
-"""Collectives, tensor fusion, and the time that both take."""
+"""Communication: collectives, tensor fusion and their times."""

@@ -1,69 +1,78 @@
-"""A collective as data: which phases it runs.
+"""Collectives as data: phases of equal steps, with links and dependency patterns.
 
-Algorithms say what travels; the evaluators, here, in `simulate` and in `clocks`, time it.
+Algorithms return a `Collective` and compute no time. Three evaluators time it: the closed form in
+`lbsim.communication.fabric`, the events in `lbsim.simulation.step_simulator`, and the clocks of each rank in
+`lbsim.communication.rank_clocks`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+__all__ = ["Collective", "LinkName", "Pattern", "Phase", "Shape", "running"]
+
 LinkName = Literal["intra_node", "inter_node"]
-
-
-Shape = Literal["everyone", "ring", "exchange", "chain up", "chain down", "trees up", "trees down"]
+"""Field of `Fabric` with the link."""
+Shape = Literal["all-to-all", "ring", "exchange", "chain up", "chain down", "trees up", "trees down"]
+"""Dependencies between the GPUs of a team; in ``all-to-all`` each waits for all others."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Who waits for whom in a phase: in each team of GPUs that are *stride* apart, those that *shape* joins."""
+    """Dependencies between GPUs in a step: within teams of GPUs that are *stride* apart, along *shape*."""
 
-    shape: Shape = "everyone"
+    shape: Shape = "all-to-all"
     members: int = 0
-    """GPUs of a team; a rank beyond the last GPU is nobody."""
+    """GPUs per team; ranks beyond the last GPU are ignored."""
     stride: int = 1
-    """From one member to the next."""
+    """Difference of the ranks of two successive members."""
     teams: int = 1
-    """Teams that interleave in one stride."""
+    """Teams that interleave within one stride."""
     distance: int = 1
-    """In an exchange, from one member to its partner."""
+    """Difference of the positions of two partners in an exchange."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Equal steps in which each taking part sends a message to its neighbour and waits for the other one's."""
+    """Equal steps; in each step a participant sends a message to one neighbour and waits for one from another."""
 
     name: str
+    """Label in timelines."""
     steps: int
+    """Number of steps."""
     message: float
-    """Bytes that one GPU sends in each step."""
+    """Bytes that one GPU sends per step."""
     links: tuple[LinkName, ...]
-    """What the messages of one step cross; the slowest sets the pace."""
+    """Links that the messages of a step cross; the slowest determines the time."""
     flows: int = 1
-    """Such messages that leave one node at once."""
+    """Messages that leave a node concurrently."""
     nics: int = 1
-    """NICs of a node that these flows are spread over."""
+    """NICs of a node that these messages are spread over."""
     share: float = 1.0
-    """Of what the links reach, that these messages do."""
+    """Bandwidth of these messages relative to the bandwidth that the links reach."""
     passes: int = 3
-    """Times that memory is read or written for each byte that comes in: 3 to add it to what is there, 2 to keep it."""
+    """Memory accesses per received byte: 3 to add it to a buffer (two reads, a write), 2 to store it."""
     pattern: Pattern = Pattern()
-    """Who waits for whom; unless said, everyone for everyone."""
+    """Dependencies between GPUs; by default each waits for all others."""
 
     @property
     def sent(self) -> float:
-        """Bytes that one GPU sends in the whole phase."""
+        """Bytes that one GPU sends in all steps."""
         return self.steps * self.message
 
 
 @dataclass(frozen=True)
 class Collective:
-    """One collective operation on one message, as the phases that it runs in turn."""
+    """Collective operation on one message, as a sequence of phases."""
 
     algorithm: str
+    """Name of the algorithm, with dashes."""
     message: float
+    """Bytes of the message."""
     phases: tuple[Phase, ...]
+    """Phases in the order of execution; empty if there is nothing to send."""
 
 
 def running(phases: Iterable[Phase]) -> tuple[Phase, ...]:
-    """Return the *phases* that have steps to run."""
+    """Return the *phases* that have at least one step."""
     return tuple(phase for phase in phases if phase.steps)

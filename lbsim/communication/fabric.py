@@ -1,4 +1,4 @@
-"""Fabric: the links and library that a collective's phases are timed on."""
+"""Fabric: GPUs, links and library that a collective runs on, and the closed form of its time."""
 
 import math
 from collections.abc import Callable
@@ -10,36 +10,43 @@ from lbsim.profiles.hardware import Cluster, Link, Switch
 from lbsim.profiles.software import Library, Protocol
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["Algorithm", "Fabric", "closed_form", "fastest_protocol", "scenario_fabric"]
+
 Algorithm = Callable[[float, "Fabric"], "Collective"]
-"""Returns the collective of so many bytes on a fabric, as each file in ``communication/all_reduce`` does."""
+"""Function of the message's bytes and a fabric that returns a collective, as in ``lbsim/communication/all_reduce``."""
 
-
-_COSTS = ("per_collective", "per_step", "per_step_inside", "tree_efficiency")
-"""What a protocol has of its own in place of its library's."""
+_PROTOCOL_COSTS = ("per_collective", "per_step", "per_step_inside", "tree_efficiency")
+"""Fields of a protocol that replace those of its library."""
 
 
 @dataclass(frozen=True)
 class Fabric:
-    """What a collective runs over: how many GPUs, how they are placed, their links and library."""
+    """GPUs that run a collective, their placement on nodes, their links and their library."""
 
     gpus: int
+    """Number of GPUs."""
     gpus_per_node: int
+    """GPUs per node, at most *gpus*."""
     intra_node: Link
     inter_node: Link
     nics: int
+    """NICs per node."""
     library: Library
     group_size: int
-    """GPUs of a group, for algorithms that have groups."""
+    """GPUs per group, for hierarchical algorithms."""
     switches: tuple[Switch, ...] = ()
-    """Levels of switches that pass up less than comes in."""
+    """Oversubscribed switch levels between nodes."""
     jobs: int = 1
-    """That load the switches alike, this one among them."""
+    """Number of jobs, including this one, that load the switches equally."""
     memory: float = math.inf
-    """Bytes a second of a GPU's memory, for the arithmetic of a reduction."""
+    """Memory bandwidth of a GPU in bytes per second, for the additions of a reduction."""
 
     @classmethod
     def of(cls, cluster: Cluster, library: Library, gpus: int, group_size: int | None = None) -> "Fabric":
-        """Return the fabric of the first *gpus* GPUs of *cluster*, nodes filled one after another."""
+        """Return the fabric of the first *gpus* GPUs of *cluster*, with nodes filled in order.
+
+        A *group_size* of None takes the GPUs per node.
+        """
         return cls(
             gpus,
             min(gpus, cluster.gpus_per_node),
@@ -54,85 +61,90 @@ class Fabric:
         )
 
     @cached_property
-    def protocols(self) -> tuple["Fabric", ...]:
-        """The fabric as each protocol of its library uses it, the library's own first."""
-        return (self, *(self._by(way) for way in self.library.protocols if self._carries(way)))
+    def per_protocol(self) -> tuple["Fabric", ...]:
+        """Variants of the fabric with each usable protocol of its library, the default protocol first."""
+        return (
+            self,
+            *(self._with_protocol(protocol) for protocol in self.library.protocols if self._supports(protocol)),
+        )
 
-    def _carries(self, way: Protocol) -> bool:
-        """Return whether the links here are such as *way* works over."""
-        across = self.gpus > self.gpus_per_node
-        barred = across and way.not_across and self.inter_node.name.endswith(way.not_across)
-        return self.intra_node.name.startswith(way.only_over) and not barred
+    def _supports(self, protocol: Protocol) -> bool:
+        """Return whether *protocol* works over the links of this fabric."""
+        crosses_nodes = self.gpus > self.gpus_per_node
+        excluded = crosses_nodes and protocol.not_across and self.inter_node.name.endswith(protocol.not_across)
+        return self.intra_node.name.startswith(protocol.only_over) and not excluded
 
-    def _by(self, way: Protocol) -> "Fabric":
-        costs = {name: getattr(way, name) for name in _COSTS}
+    def _with_protocol(self, protocol: Protocol) -> "Fabric":
+        costs = {name: getattr(protocol, name) for name in _PROTOCOL_COSTS}
         intra, inter = (
-            link.model_copy(update={"efficiency": link.efficiency * way.efficiency})
+            link.model_copy(update={"efficiency": link.efficiency * protocol.efficiency})
             for link in (self.intra_node, self.inter_node)
         )
         library = self.library.model_copy(update=costs | {"protocols": ()})
         return replace(self, intra_node=intra, inter_node=inter, library=library)
 
     def links(self, ring: int, stride: int = 1) -> tuple[LinkName, ...]:
-        """Return what a ring of *ring* GPUs, each *stride* after the one before, crosses."""
+        """Return the links that a ring of *ring* GPUs with ranks *stride* apart crosses."""
         if ring * stride <= self.gpus_per_node:
             return ("intra_node",)
         return ("intra_node", "inter_node") if stride < self.gpus_per_node else ("inter_node",)
 
     def step_time(self, phase: Phase) -> float:
-        r"""Return the seconds of one step of *phase*: the library's cost, and the slowest of links and reduction.
+        r"""Return the seconds of one step of *phase*: the library's cost plus the maximum of link and reduction time.
 
-        What comes in is added as it comes, so that arithmetic counts only where memory is slower than the links.
-        Where a message passes k stages, in fragments each of which costs α as a message does and follows the one
-        before, a step between nodes takes, with fragments of the best size,
+        Received bytes are added while they arrive, so that the reduction counts only if memory is slower than the
+        links. If a message passes k pipeline stages in fragments, each with start-up cost α, a step between nodes
+        takes, with fragments of the optimal size,
 
         .. math:: t = \left( \sqrt{S / B} + \sqrt{(k - 1) α} \right)^2
 
-        so that a link reaches its rate only with messages far larger than αB.
+        so that a link reaches its bandwidth only with messages far larger than αB.
 
         P. Sanders, J. Speck, J. L. Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan,"
-        Parallel Computing 35(12), 2009, section 2, for a chain of k. Where a message travels in n segments, of which
-        each is sent while those before it wait for their latency, a step takes
+        Parallel Computing 35(12), 2009, section 2, for a chain of k. If a message consists of n segments, each sent
+        while earlier ones wait for their latency, a step takes
 
         .. math:: t = \max\left( S / B, α + S / (n B) \right)
 
-        as Gloo's ring has it, with two a rank or more (gloo/allreduce.cc).
+        as in Gloo's ring, with at least two segments per rank (gloo/allreduce.cc).
         """
         parts = self.library.segments
         if parts == 1:
-            return self._whole(phase)
-        nothing, part = (self._whole(replace(phase, message=phase.message * share)) for share in (0.0, 1 / parts))
-        return max(self._whole(phase) - nothing, part)
+            return self._unsegmented_time(phase)
+        empty, segment = (
+            self._unsegmented_time(replace(phase, message=phase.message * share)) for share in (0.0, 1 / parts)
+        )
+        return max(self._unsegmented_time(phase) - empty, segment)
 
-    def _whole(self, phase: Phase) -> float:
-        """Return the seconds of one step of *phase* whose message travels as one."""
+    def _unsegmented_time(self, phase: Phase) -> float:
+        """Return the seconds of one step of *phase* with its message in one segment."""
         library, message = self.library, phase.message / phase.share
         slowest = phase.passes * phase.message / self.memory
         if "intra_node" in phase.links:
             slowest = max(slowest, self.intra_node.time(message))
         if "inter_node" not in phase.links:
             return slowest + (library.per_step if library.per_step_inside is None else library.per_step_inside)
-        crossing = message * phase.flows / phase.nics * self._crowded(phase)
+        crossing = message * phase.flows / phase.nics * self._contention(phase)
         if library.stages == 1:
             return library.per_step + max(slowest, self.inter_node.time(crossing))
         each = library.per_step + self.inter_node.latency
         wire = max(slowest, self.inter_node.time(crossing) - self.inter_node.latency)
         return (math.sqrt(wire) + math.sqrt((library.stages - 1) * each)) ** 2
 
-    def _crowded(self, phase: Phase) -> float:
-        """Return by how much less than its NICs a node can send in *phase*, because switches above are shared.
+    def _contention(self, phase: Phase) -> float:
+        """Return the factor, at least 1, by which shared switches lengthen the messages of *phase* between nodes.
 
-        Under a switch of m nodes whose uplinks carry 1/taper of what its nodes can send, all m send at once where
-        partners are m nodes or more apart, or where everyone sends to everyone; of a ring or a tree, laid node after
-        node, one node's messages leave. Every job that loads the switches takes as much again.
+        The uplinks of a switch above m nodes carry 1/taper of the nodes' bandwidth. All m nodes use them at once if
+        partners are at least m nodes apart, or if all GPUs send to all; in a ring or a tree in node order, only one
+        node's messages leave the switch. Every job that loads the switches adds the same load.
         """
         if not self.switches:
             return 1.0
         nodes = -(-self.gpus // self.gpus_per_node)
-        far = phase.pattern.distance if phase.pattern.shape == "exchange" else 0
-        apart = nodes if phase.pattern.shape == "everyone" else far
+        partner = phase.pattern.distance if phase.pattern.shape == "exchange" else 0
+        distance = nodes if phase.pattern.shape == "all-to-all" else partner
         loads = (
-            switch.taper * self.jobs * (1.0 if apart >= switch.nodes else 1 / switch.nodes)
+            switch.taper * self.jobs * (1.0 if distance >= switch.nodes else 1 / switch.nodes)
             for switch in self.switches
             if nodes > switch.nodes
         )
@@ -144,19 +156,22 @@ class Fabric:
 
 
 def closed_form(collective: Collective, fabric: Fabric) -> float:
-    """Return the seconds of *collective* when nothing else uses the links."""
+    """Return the seconds of *collective* without other traffic on the links: start-up plus the sum over its phases."""
     if not collective.phases:
         return 0.0
     return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
 
 
-def quickest(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
-    """Return the collective of *message* bytes by the library's quickest protocol, and the fabric as that uses it."""
-    ways = ((algorithm(message, way), way) for way in fabric.protocols)
-    return min(ways, key=lambda way: closed_form(*way))
+def fastest_protocol(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
+    """Return the collective of *message* bytes with the library's fastest protocol, and the fabric with it."""
+    candidates = ((algorithm(message, variant), variant) for variant in fabric.per_protocol)
+    return min(candidates, key=lambda candidate: closed_form(*candidate))
 
 
-def fabric_of(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
-    """Return what collectives on *gpus* GPUs of *cluster* run over; groups are the plan's where it has so many GPUs."""
+def scenario_fabric(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:
+    """Return the fabric of *gpus* GPUs of *cluster* with the library of *scenario*.
+
+    The plan's group size applies only if *gpus* are the plan's GPUs.
+    """
     plan = scenario.plan
     return Fabric.of(cluster, scenario.software.library, gpus, plan.group_size if gpus == plan.gpus else None)

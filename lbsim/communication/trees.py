@@ -1,4 +1,4 @@
-"""Trees along which messages pass: a chain, and NCCL's two complementary binary trees."""
+"""Communication trees: a chain, and NCCL's two complementary binary trees."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,15 +6,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Tree", "chain", "double_binary"]
+
 
 @dataclass(frozen=True)
 class Tree:
-    """Who stands above whom."""
+    """Rooted tree of the members 0, 1, ..."""
 
     parent: NDArray[np.intp]
-    """Of each member; the root is its own."""
+    """Parent of each member; the root is its own parent."""
     levels: tuple[NDArray[np.intp], ...]
-    """Members by their distance from the root."""
+    """Members at each distance from the root, starting with the root."""
 
     @property
     def depth(self) -> int:
@@ -23,24 +25,24 @@ class Tree:
 
     @classmethod
     def of(cls, parent: NDArray[np.intp]) -> "Tree":
-        """Return the tree in which each member's *parent* is given."""
+        """Return the tree with the given *parent* of each member."""
         distance = np.zeros(len(parent), dtype=np.intp)
-        above = np.arange(len(parent))
-        while (higher := parent[above]).tolist() != above.tolist():
-            distance += higher != above
-            above = higher
+        ancestor = np.arange(len(parent))
+        while (higher := parent[ancestor]).tolist() != ancestor.tolist():
+            distance += higher != ancestor
+            ancestor = higher
         return cls(parent, tuple(np.flatnonzero(distance == level) for level in range(int(distance.max()) + 1)))
 
 
 @lru_cache(maxsize=64)
 def chain(members: int) -> Tree:
-    """Return the tree in which each stands below the one before."""
+    """Return the tree in which the parent of each member is the previous member."""
     return Tree.of(np.maximum(np.arange(members) - 1, 0))
 
 
 @lru_cache(maxsize=64)
 def double_binary(members: int) -> tuple[Tree, Tree]:
-    """Return two trees of which the second is the first mirrored, or shifted by one if *members* is odd.
+    """Return two binary trees; the second is the first mirrored, or shifted by one if *members* is odd.
 
     As NCCL's ncclGetBtree and ncclGetDtree build them (src/graph/trees.cc, 2.8.3).
 
@@ -56,7 +58,7 @@ def double_binary(members: int) -> tuple[Tree, Tree]:
 
 
 def _parent(member: int, members: int) -> int:
-    """Return who is above *member*: the lowest bit set moves up by one, or falls where nobody has that number."""
+    """Return the parent of *member*: the lowest set bit moves up by one, or is cleared if there is no such member."""
     lowest = member & -member
     up = (member ^ lowest) | (lowest << 1)
     return up if 0 < up < members else member ^ lowest

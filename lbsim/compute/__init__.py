@@ -1,1 +1,1 @@
-"""Compute time and memory of one GPU."""
+"""Compute: time and memory of a single GPU."""

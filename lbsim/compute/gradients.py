@@ -1,39 +1,41 @@
-"""Gradient tensors and the times at which backward makes them ready."""
+"""Gradient tensors and compute times of a step on a single GPU."""
 
 from dataclasses import dataclass
 
+__all__ = ["GRADIENT_BYTES", "MASTER_BYTES", "ComputeTimes", "GradientTensor"]
+
 GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-
-
+"""Bytes per element of a gradient, by number format."""
 MASTER_BYTES = 4
+"""Bytes per element of the fp32 master weights and optimizer state."""
 
 
 @dataclass(frozen=True)
 class GradientTensor:
-    """A gradient and when it is ready."""
+    """Gradient of a tensor, and the time at which backward completes it."""
 
     name: str
     number: int
-    """Counted from the input and from 1."""
+    """Number of the tensor, counted from the input and from 1."""
     elements: int
     ready: float
-    """Seconds after backward starts."""
+    """Seconds from the start of backward to the complete gradient."""
 
 
 @dataclass(frozen=True)
 class ComputeTimes:
-    """What one GPU computes in a step, in seconds, when nothing disturbs it."""
+    """Seconds of compute in a step on one GPU, without communication or stragglers."""
 
     forward: float
     backward: float
     update: float
     input_overhead: float
-    """What preparing real input costs the GPU."""
+    """Seconds that real input costs the GPU."""
     gradients: tuple[GradientTensor, ...]
-    """In the order in which backward makes them ready."""
+    """Gradients in the order in which backward completes them."""
 
     def scaled(self, factor: float) -> "ComputeTimes":
-        """Return the times of a machine that computes *factor* times as long; the update stays."""
+        """Return these times with all compute except the update multiplied by *factor*."""
         if factor == 1:
             return self
         gradients = tuple(GradientTensor(g.name, g.number, g.elements, g.ready * factor) for g in self.gradients)

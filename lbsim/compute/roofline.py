@@ -1,17 +1,18 @@
-r"""When each gradient is ready: a roofline a layer, forward and backward apart.
+r"""Roofline model of compute time, per layer, with forward and backward separate.
 
 .. math:: t = \frac{1}{v} \left( \max \left( \frac{F\,p^q}{e P}, \frac{b}{e_m M} \right) + k\,t_k \right)
 
-F are a pass's operations, p the padding of narrow channels and q its power, e the share of the peak rate P that
-kernels of this class reach, b the bytes moved, :math:`e_m M` the memory bandwidth reached, k the kernels of the
-pass and :math:`t_k` the constant time of each, v the speed of this accelerator and framework compared with the law.
+t is the time of one pass of a layer, F its FLOP, p the padding ratio of narrow channels and q its exponent, e the
+fraction of the peak rate P that kernels of this class reach, b the bytes moved, :math:`e_m M` the memory bandwidth
+reached, k the number of kernels of the pass, :math:`t_k` the constant time per kernel, and v the calibrated speed of
+this accelerator and framework relative to the model.
 
-On ordinary cores e is *vector_efficiency*, times *winograd_speedup* for 3x3 and 5x5 convolutions of stride 1. On tensor
-cores e falls as the peak outgrows memory: :math:`e = e_0 (P / M / I_0)^{-f}`.
+Without tensor cores e is *vector_efficiency*, times *winograd_speedup* for 3x3 and 5x5 convolutions of stride 1. On
+tensor cores e falls as the peak grows relative to memory bandwidth: :math:`e = e_0 (P / M / I_0)^{-f}`.
 
 S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model for multicore
 architectures," Commun. ACM 52(4), 2009; A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks,"
-CVPR 2016, for Winograd. The efficiencies are calibrated, see ``hardware_profiles/kernels``.
+CVPR 2016, for Winograd. The efficiencies are calibrated; see ``hardware_profiles/kernels``.
 """
 
 from dataclasses import dataclass
@@ -21,36 +22,46 @@ from lbsim.compute.gradients import MASTER_BYTES, ComputeTimes, GradientTensor
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Accelerator
 from lbsim.profiles.software import Software
-from lbsim.scenario.plan import Optimizer, Plan
+from lbsim.scenario.plan import OptimizerKind, Plan
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.layers import Layer, Workload
 
+__all__ = ["arithmetic_class", "compute_times", "element_bytes", "memory_rate", "peak"]
+
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "mixed": 2, "bf16": 2}
 
-_UPDATE_TRAFFIC: dict[Optimizer, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
-"""fp32 numbers read and written a parameter: weight, gradient and each moment read, weight and moments written;
-LARS and LAMB read weight and gradient, or update, once more for their norms."""
-_UPDATE_KERNELS: dict[Optimizer, int] = {"sgd": 1, "lars": 3, "adam": 1, "lamb": 4}
-"""Kernels a tensor: the update, and each norm."""
+_UPDATE_TRAFFIC: dict[OptimizerKind, int] = {"sgd": 5, "lars": 7, "adam": 7, "lamb": 10}
+"""fp32 numbers read and written per parameter: weight, gradient and moments are read, weight and moments written;
+LARS and LAMB read weight and gradient (LAMB: update) once more for their norms."""
+_UPDATE_KERNELS: dict[OptimizerKind, int] = {"sgd": 1, "lars": 3, "adam": 1, "lamb": 4}
+"""Kernels per tensor: the update, and each norm."""
 _TENSORS_A_LAUNCH = 48
-"""Tensors that one multi-tensor kernel takes, as in NVIDIA apex and PyTorch foreach."""
+"""Tensors per multi-tensor kernel, as in NVIDIA apex and PyTorch foreach."""
 
 
 @dataclass(frozen=True)
 class _Rates:
-    """The rates that one accelerator reaches with one software at one precision."""
+    """Rates that an accelerator reaches with a given software and precision."""
 
     arithmetic: float
-    """FLOP/s of an ordinary layer."""
+    """FLOP/s of a layer that Winograd's algorithm does not apply to."""
     square_speedup: float
+    """Speedup of layers that Winograd's algorithm applies to."""
     memory: float
+    """Bytes per second."""
     kernel_time: float
+    """Seconds per kernel."""
     speed: float
+    """Speed relative to the model."""
     element: int
+    """Bytes per element of an activation."""
 
 
 def compute_times(scenario: Scenario) -> ComputeTimes:
-    """Return when forward ends and each gradient is ready, on one GPU of *scenario* that nothing disturbs."""
+    """Return the compute times of a step on one GPU of *scenario*, without communication or stragglers.
+
+    InputError if the accelerator lacks the plan's precision.
+    """
     software, plan = scenario.software, scenario.plan
     accelerator, workload = scenario.cluster.accelerator, scenario.workload
     rates = _rates(accelerator, software, plan)
@@ -67,10 +78,12 @@ def compute_times(scenario: Scenario) -> ComputeTimes:
 
 
 def arithmetic_class(accelerator: Accelerator, plan: Plan) -> Literal["vector", "tf32", "tensor"]:
-    """Return on which cores the products run; InputError if the accelerator lacks the precision.
+    """Return the class of arithmetic units on which matrix products run.
 
-    Mixed precision on a card without fast fp16, such as the P40, computes at the fp32 rate and gains by moving
-    half the bytes.
+    Mixed precision on an accelerator without fast fp16, such as the P40, computes at the fp32 rate and is faster
+    because it moves half the bytes.
+
+    InputError if the accelerator lacks the plan's precision.
     """
     if plan.precision == "tf32":
         _require(accelerator, accelerator.peak.tf32, "tf32", "fp32")
@@ -82,19 +95,19 @@ def arithmetic_class(accelerator: Accelerator, plan: Plan) -> Literal["vector", 
 
 
 def peak(accelerator: Accelerator, plan: Plan) -> float:
-    """Return the rated FLOP/s at the plan's precision."""
+    """Return the rated FLOP/s at the plan's precision, at least the fp32 rate."""
     rates = accelerator.peak
     by_precision = {"fp32": rates.fp32, "tf32": rates.tf32, "mixed": rates.fp16, "bf16": rates.bf16}
     return max(rates.fp32, by_precision[plan.precision] or 0.0)
 
 
 def memory_rate(accelerator: Accelerator, software: Software) -> float:
-    """Return the bytes a second that kernels reach."""
+    """Return the memory bandwidth that kernels reach, in bytes per second."""
     return software.kernels.memory_efficiency * accelerator.memory_bandwidth
 
 
 def element_bytes(plan: Plan) -> int:
-    """Return the size of one number of an activation."""
+    """Return the bytes per element of an activation."""
     return _ELEMENT_BYTES[plan.precision]
 
 
@@ -134,7 +147,7 @@ def _backward(layer: Layer, batch: int, rates: _Rates, software: Software) -> fl
 def _pass(  # noqa: PLR0917
     layer: Layer, work: float, elements: float, kernels: int, rates: _Rates, software: Software
 ) -> float:
-    """Return the seconds of one pass; each kernel of it reads, or writes, the layer's weights."""
+    """Return the seconds of one pass with *work* FLOP; each kernel reads or writes the layer's weights."""
     if layer.fusible and software.fused:
         return 0.0
     rate = rates.arithmetic * (rates.square_speedup if layer.square else 1.0)
@@ -144,23 +157,23 @@ def _pass(  # noqa: PLR0917
 
 
 def _padding(layer: Layer, software: Software) -> float:
-    """Return by how much narrow channels lengthen a convolution."""
+    """Return the factor by which narrow channels lengthen a convolution."""
     if layer.channels is None:
         return 1.0
     kernels = software.kernels
     padding = 1.0
     for channels in layer.channels:
         if channels < kernels.channel_granule // 4:
-            continue  # the first layer's three colours have kernels of their own
+            continue  # libraries have separate kernels for the first layer's three colours
         granule = kernels.channel_granule // (2 if channels <= kernels.channel_granule // 2 else 1)
         padding *= -(-channels // granule) * granule / channels
     return float(padding**kernels.channel_exponent)
 
 
 def _update(workload: Workload, plan: Plan, software: Software, rates: _Rates) -> float:
-    """Return the seconds of the optimizer's step, which is memory bound and never overlapped.
+    """Return the seconds of the optimizer's update, which is memory bound and never overlapped.
 
-    LARS reads weights, gradients and momentum, writes weights and momentum, and needs two norms a tensor
+    LARS reads weights, gradients and momentum, writes weights and momentum, and computes two norms per tensor
     (You, Gitman, Ginsburg, arXiv:1708.03888).
     """
     moved = workload.parameters * _UPDATE_TRAFFIC[plan.optimizer] * MASTER_BYTES

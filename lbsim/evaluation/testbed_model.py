@@ -25,7 +25,8 @@ from lbsim.evaluation.testbed_measurements import TestbedMeasurements, TestbedSe
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
+from lbsim.simulation.step_simulator import simulate_schedule
 from lbsim.testbed.network import FRAME, PAYLOAD
 
 PRIORS = {"efficiency": 0.99, "latency": 5e-4, "collective": 5e-4, "step": 2e-3}
@@ -73,7 +74,7 @@ class Model:
         if not options["overlap"]:
             gradients = tuple(replace(gradient, ready=times.backward) for gradient in gradients)
         transfers = tuple(Transfer(b, *self.carried(b.message, setup)) for b in fuse(gradients, plan))
-        return simulate(StepSchedule(times, transfers, bool(options["overlap"]), overhead=self.step)).step_time
+        return simulate_schedule(StepSchedule(times, transfers, bool(options["overlap"]), overhead=self.step)).step_time
 
     def carried(self, message: float, setup: TestbedSetup) -> tuple[Collective, Fabric]:
         """Return what carries *message* under the plan of *setup*, and over what."""

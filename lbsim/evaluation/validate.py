@@ -15,7 +15,7 @@ from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import METRICS, ScenarioMetrics
-from lbsim.uncertainty.interval import interval, learnt
+from lbsim.uncertainty.interval import class_bounds, interval
 
 _LEVEL = 0.9
 
@@ -148,7 +148,7 @@ def _predicted(scenario: Scenario, observation: Observation, predictions: _Predi
     if observation.message is None:
         return predictions.of(scenario, observation.quantity, system)
     value = MICROBENCHMARKS[observation.quantity](scenario, observation.message)
-    off = learnt("all_reduce", _LEVEL, frozenset({system}))
+    off = class_bounds("all_reduce", _LEVEL, frozenset({system}))
     quick, slow = math.exp(off.below), math.exp(off.above)
     if observation.quantity.endswith("time"):
         return _Predicted(value, value / quick, value * slow)

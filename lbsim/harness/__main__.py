@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from lbsim.errors import InputError, in_one_line
+from lbsim.errors import InputError, from_validation_error
 from lbsim.harness.bench import cli
 from lbsim.harness.bench.model import is_out_of_memory
 from lbsim.harness.communication.process_group import RENDEZVOUS_LIMIT, meet, together
@@ -89,7 +89,7 @@ def _train(given: dict[str, Any]) -> int:
     try:
         options = TrainOptions(**given)
     except ValidationError as error:
-        fault = in_one_line(error)
+        fault = from_validation_error(error)
     # even with a fault, so that the others hear of it
     patience = options.patience
     device = str(given.get("device", options.device))

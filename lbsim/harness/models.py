@@ -11,7 +11,7 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 
 _EXPANSION = 4
 
@@ -36,7 +36,7 @@ def named(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     }
     dashed = name.replace("_", "-")
     if dashed not in builders:
-        raise unknown(name, "the harness's models", [*builders, "module:callable"])
+        raise unknown_name(name, "the harness's models", [*builders, "module:callable"])
     return builders[dashed]()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.measurements.case_class import CaseClass
 from lbsim.measurements.measurement import Measurement
 from lbsim.measurements.observation import CaseLabels, Observation
@@ -64,7 +64,7 @@ class CaseEntry(Table):
     def dimension(self) -> Dimension | None:
         """Of the value; none if it is a plain number."""
         if self.quantity not in QUANTITIES:
-            raise unknown(self.quantity, "quantity", QUANTITIES)
+            raise unknown_name(self.quantity, "quantity", QUANTITIES)
         return None if self.relative_to is not None else QUANTITIES[self.quantity]
 
     @property
@@ -104,7 +104,7 @@ def read_case_file(file: Path) -> CaseFile:
     try:
         content = CaseFile.model_validate(catalog.read_toml(file))
     except ValidationError as error:
-        raise in_one_line(error, str(file)) from None
+        raise from_validation_error(error, str(file)) from None
     named = (
         one.model_copy(update={"id": one.id or f"{file.stem}.{number}", "class_": one.class_ or one.quantity})
         for number, one in enumerate(content.observed, start=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lbsim.errors import InputError
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 
 _MOST_BYTES = 256 * 2**20
 _LONGEST = 86_400.0
@@ -56,14 +56,14 @@ class Reading:
 def read(file: Path) -> Reading:
     """Return what *file* says; InputError names the file, and the field or line that is wrong."""
     text = text_of(file)
-    for name in catalog.names("readers"):
-        reader = catalog.module("readers", name)
+    for name in module_names("readers"):
+        reader = find_module("readers", name)
         if reader.knows(text):
             reading: Reading = reader.read(text, file)
             if not reading.measurements and not reading.left_out:
                 raise InputError(f"{file}: no measurement in it that {name.replace('_', '-')} files have")
             return reading
-    known = ", ".join(name.replace("_", "-") for name in catalog.names("readers"))
+    known = ", ".join(name.replace("_", "-") for name in module_names("readers"))
     raise InputError(f"{file}: no trace that is known, which are: {known}; it may be cut off")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lbsim.atomic_write import write_atomically
-from lbsim.errors import InputError, in_one_line
+from lbsim.errors import InputError, from_validation_error
 from lbsim.profiles.profile import Table, Text
 
 SCHEMA = 1
@@ -168,4 +168,4 @@ def _fault(error: ValidationError, file: Path) -> InputError:
         return InputError(f"{file}: {fault['msg']}")
     if fault["type"] == "extra_forbidden":
         return InputError(f"{file}: no field '{where}' in a trace of schema {SCHEMA}")
-    return in_one_line(error, str(file))
+    return from_validation_error(error, str(file))

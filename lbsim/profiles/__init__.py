@@ -1,1 +1,1 @@
-"""Profiles: TOML files found by name."""
+"""Profiles of hardware and software: TOML files found by name."""

@@ -1,43 +1,37 @@
-"""Finds things by their file name: profiles in folders of TOML, algorithms and workloads as modules.
+"""Profile lookup by file name, with inheritance through ``extends``.
 
-There is no registry: a file in the right folder is found because it is there.
+There is no registry: a TOML file in the folder of its kind is a profile.
 """
 
 import os
-import pkgutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
+from lbsim.package_data import PACKAGE, data_folder
 
-_PACKAGE = Path(__file__).parents[1]
-_HERE = _PACKAGE if (_PACKAGE / "hardware_profiles").is_dir() else _PACKAGE.parent
-"""The wheel carries the data inside the package; a checkout has it beside the package."""
+__all__ = ["PUBLISHED_CASES", "SHIPPED", "SHIPPED_PROFILES", "Folders", "profile_kinds", "profile_table", "read_toml"]
 
-SHIPPED_PROFILES = _HERE / "hardware_profiles"
-PUBLISHED_CASES = _HERE / "traces" / "published"
+SHIPPED_PROFILES = data_folder("hardware_profiles")
+PUBLISHED_CASES = data_folder("traces", "published")
 _RECIPES = "recipes"
-"""Recipes stand in the package, beside the evidence that they rest on."""
+"""Kind of profile that is stored in the package, next to the evidence that it cites."""
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where profiles are looked for: the user's folders first, then what ships.
+    """Search path of profiles: the user's folders first, then the shipped folder."""
 
-    *beside* is the folder of the file being read, so that it can name a profile file next to it.
-    """
-
-    own: tuple[Path, ...] = ()
+    user: tuple[Path, ...] = ()
+    """The user's profile folders, each with one subfolder per kind."""
     beside: Path | None = None
+    """Folder of the file being read, against which relative paths in that file are resolved."""
 
     def files(self, kind: str) -> dict[str, Path]:
-        """Return each profile of *kind* by name; a user's file hides a shipped one of the same name."""
+        """Return the file of each profile of *kind* by name; a user's file hides a shipped file of the same name."""
         found: dict[str, Path] = {}
         for folder in self._folders(kind):
             for file in sorted(folder.glob("*.toml")):
@@ -45,41 +39,47 @@ class Folders:
         return found
 
     def find(self, kind: str, name: str) -> Path:
-        """Return the file that *name*, a profile's name or a path to a TOML file, means."""
+        """Return the file of profile *name* of *kind*; a *name* that ends in ``.toml`` is a path.
+
+        InputError if there is no such file.
+        """
         if name.endswith(".toml"):
             file = (self.beside or Path()) / name
             if not _is_file(file):
                 raise InputError(f"no profile file '{file}'")
             return file
-        if Path(name).name == name:  # not in another folder
+        if Path(name).name == name:  # a name, not a path
             for folder in self._folders(kind):
                 if _is_file(file := folder / f"{name}.toml"):
                     return file
-        raise unknown(name, f"{_shipped(kind).parent.name}/{kind}", self.files(kind))
+        raise unknown_name(name, f"{_shipped(kind).parent.name}/{kind}", self.files(kind))
 
     def _folders(self, kind: str) -> tuple[Path, ...]:
-        return (*(folder / kind for folder in self.own), _shipped(kind))
+        return (*(folder / kind for folder in self.user), _shipped(kind))
 
 
 SHIPPED = Folders()
 
 
-def kinds() -> list[str]:
-    """Return the kinds of profile, which are the folders that ship."""
+def profile_kinds() -> list[str]:
+    """Return the kinds of profile, which are the names of the shipped folders."""
     return sorted([*(folder.name for folder in SHIPPED_PROFILES.iterdir() if folder.is_dir()), _RECIPES])
 
 
 def _is_file(file: Path) -> bool:
-    """Return whether there is such a file; there is none whose name is longer than any can be."""
+    """Return whether *file* exists; False, not an error, for a name longer than the file system allows."""
     return os.path.isfile(file)  # noqa: PTH113 - Path.is_file raises for such a name
 
 
 def _shipped(kind: str) -> Path:
-    return (_PACKAGE / "accuracy" if kind == _RECIPES else SHIPPED_PROFILES) / kind
+    return (PACKAGE / "accuracy" if kind == _RECIPES else SHIPPED_PROFILES) / kind
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return the tables of *file*, or raise InputError that names the file and line."""
+    """Return the content of the TOML *file*.
+
+    InputError, with file and line, if it cannot be read or parsed.
+    """
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -88,10 +88,13 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: nested too deep") from None
 
 
-def profile(kind: str, given: str | Mapping[str, Any], folders: Folders = SHIPPED) -> dict[str, Any]:
-    """Return the table of a profile, given by name, by path or inline, with what it extends filled in.
+def profile_table(kind: str, given: str | Mapping[str, Any], folders: Folders = SHIPPED) -> dict[str, Any]:
+    """Return the content of a profile of *kind*, with the fields that it inherits.
 
-    ``extends = "name"`` takes everything that the file does not say from another profile of the same kind.
+    *given* is the profile's name, a path to a TOML file, or an inline table. ``extends = "name"`` inherits every field
+    that the profile does not set from another profile of the same kind.
+
+    InputError if a file is missing or invalid, or if profiles extend each other in a cycle.
     """
     return _extended(kind, given, folders, ())
 
@@ -100,63 +103,34 @@ def _extended(kind: str, given: str | Mapping[str, Any], folders: Folders, seen:
     if isinstance(given, str):
         file = folders.find(kind, given).resolve()
         if file in seen:
-            raise InputError(f"{file}: extends itself, by way of {' -> '.join(f.stem for f in (*seen, file))}")
+            raise InputError(f"{file}: extends itself through {' -> '.join(f.stem for f in (*seen, file))}")
         table = {"name": file.stem} | read_toml(file)
-        folders, seen = Folders(folders.own, file.parent), (*seen, file)
+        folders, seen = Folders(folders.user, file.parent), (*seen, file)
         if "extends" not in table:
-            return _anchored(table, folders)
+            return _absolute_paths(table, folders)
     else:
         table = dict(given)
     parent = table.pop("extends", None)
     if parent is None:
         return table
     if not isinstance(parent, str):
-        raise InputError(f"extends: {parent!r} is no name of a profile in hardware_profiles/{kind}")
-    below = _extended(kind, parent, folders, seen)
-    below.pop("calibrated", None)  # what was fitted there may be what this one changes
-    return _merged(below, _anchored(table, folders))
+        raise InputError(f"extends: {parent!r} is not the name of a profile in hardware_profiles/{kind}")
+    base = _extended(kind, parent, folders, seen)
+    base.pop("calibrated", None)  # this profile may change the fields that were fitted there
+    return _merged(base, _absolute_paths(table, folders))
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merged(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
-        for key, value in above.items()
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = {
+        key: _merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in changes.items()
     }
-    return below | both
+    return base | merged
 
 
-def _anchored(table: dict[str, Any], folders: Folders) -> dict[str, Any]:
-    """Return *table* with paths to files beside it made absolute, so that it can be read from anywhere."""
+def _absolute_paths(table: dict[str, Any], folders: Folders) -> dict[str, Any]:
+    """Return *table* with relative paths to TOML files made absolute."""
     return {
         key: str((folders.beside or Path()) / value) if isinstance(value, str) and value.endswith(".toml") else value
         for key, value in table.items()
     }
-
-
-PACKAGES = {
-    "all_reduce": "communication.all_reduce",
-    "figures": "report.figures",
-    "readers": "measurements.readers",
-    "workloads": "workload.models",
-}
-"""The sub-package of lbsim that holds each kind of module, by kind."""
-
-
-def names(kind: str) -> list[str]:
-    """Return the modules of a kind such as ``all_reduce``, each one thing to choose.
-
-    >>> "ring" in names("all_reduce")
-    True
-    """
-    folder = _PACKAGE.joinpath(*PACKAGES[kind].split("."))
-    return sorted(name for _, name, _ in pkgutil.iter_modules([str(folder)]) if not name.startswith("_"))
-
-
-@cache
-def module(kind: str, name: str) -> ModuleType:
-    """Return the module of *kind* that *name*, with dashes or underscores, means."""
-    module_name, package = name.replace("-", "_"), PACKAGES[kind]
-    if module_name not in names(kind):
-        folder = f"lbsim/{package.replace('.', '/')}"
-        raise unknown(name, folder, (found.replace("_", "-") for found in names(kind)))
-    return import_module(f"lbsim.{package}.{module_name}")

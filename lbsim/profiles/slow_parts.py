@@ -1,11 +1,16 @@
-"""Named slow parts of a cluster, and the cluster with and without them."""
+"""Slow parts of a cluster, and the cluster with and without them."""
 
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Cluster, SlowPart
 
+__all__ = ["slow_parts", "with_slowest_links", "without_slow_parts"]
+
 
 def slow_parts(cluster: Cluster, gpus: int) -> tuple[SlowPart, ...]:
-    """Return the slow parts of *cluster*; InputError if one is not among the first *gpus* GPUs."""
+    """Return the slow parts of *cluster*.
+
+    InputError if a slow part lies beyond the first *gpus* GPUs.
+    """
     for part in cluster.slow:
         if part.gpus(cluster.gpus_per_node).start >= gpus:
             what, number = ("node", part.node) if part.gpu is None else ("GPU", part.gpu)
@@ -14,7 +19,7 @@ def slow_parts(cluster: Cluster, gpus: int) -> tuple[SlowPart, ...]:
 
 
 def with_slowest_links(cluster: Cluster, gpus: int) -> Cluster:
-    """Return *cluster* with all links as slow as the slowest named one, whose pace a collective goes at."""
+    """Return *cluster* with every link slowed to the slowest part's, because a collective runs at that rate."""
     parts = slow_parts(cluster, gpus)
     if not parts:
         return cluster
@@ -24,5 +29,5 @@ def with_slowest_links(cluster: Cluster, gpus: int) -> Cluster:
 
 
 def without_slow_parts(cluster: Cluster) -> Cluster:
-    """Return *cluster* as if nothing in it were slow by name."""
+    """Return *cluster* without its slow parts."""
     return cluster.model_copy(update={"slow": ()}) if cluster.slow else cluster

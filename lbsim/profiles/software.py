@@ -1,92 +1,94 @@
-"""What runs on the hardware: a framework, its mathematics library and its communication library."""
+"""Software profiles: framework, kernel library and communication library."""
 
 import math
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from lbsim.profiles.hardware import Speed
+from lbsim.profiles.hardware import RelativeSpeed
 from lbsim.profiles.profile import Profile, Table, by_name
 from lbsim.units import Bytes, Efficiency, Exponent, Factor, Seconds, Share
 
+__all__ = ["Kernels", "Library", "Protocol", "Software"]
+
 
 class Kernels(Profile):
-    """A mathematics library's kernels: which share of an accelerator's rated figures they reach.
+    """Profile of a kernel library: the fractions of an accelerator's rated figures that its kernels reach.
 
-    `lbsim.compute.roofline` says how the numbers are used.
+    `lbsim.compute.roofline` documents the model that uses these numbers.
     """
 
     kind: ClassVar[str] = "kernels"
 
     vector_efficiency: Efficiency
-    """Share of peak that products and ordinary convolutions reach without tensor cores."""
+    """Fraction of peak that matrix products and convolutions without Winograd reach without tensor cores."""
     winograd_speedup: Factor
-    """Of 3x3 and 5x5 convolutions of stride 1 without tensor cores; above 1 because Winograd needs fewer products."""
+    """Speedup of 3x3 and 5x5 convolutions of stride 1 without tensor cores; Winograd needs fewer products."""
     tensor_efficiency: Efficiency
-    """Share of peak that tensor cores reach where peak over memory bandwidth is *tensor_intensity*."""
+    """Fraction of peak that tensor cores reach when peak over memory bandwidth equals *tensor_intensity*."""
     tensor_intensity: Factor
-    """FLOP a byte, at which *tensor_efficiency* holds."""
+    """FLOP per byte (peak over memory bandwidth) at which *tensor_efficiency* holds."""
     tensor_falloff: Exponent
-    """Power with which that share falls as peak outgrows memory bandwidth."""
+    """Exponent with which that fraction falls as peak over memory bandwidth grows."""
     tensor_square_speedup: Factor
-    """Of the same convolutions on tensor cores."""
+    """Speedup of 3x3 and 5x5 convolutions of stride 1 on tensor cores."""
     memory_efficiency: Efficiency
-    """Share of memory bandwidth that is reached."""
+    """Fraction of the rated memory bandwidth that kernels reach."""
     backward_efficiency: Efficiency
-    """Of backward products compared with forward."""
+    """Efficiency of backward products relative to forward products."""
     channel_granule: int = Field(ge=1)
-    """Channels are padded to a multiple of this; half of it when there are no more than half."""
+    """Channels are padded to a multiple of this number, or of half of it if they are at most half."""
     channel_exponent: Exponent
-    """Power of the padding by which narrow convolutions are slower."""
+    """Exponent of the padding ratio in the slowdown of narrow convolutions."""
 
 
 class Protocol(Table):
-    """One way in which a library moves messages, such as NCCL's LL: quick to start, or near the links' bandwidth."""
+    """Message protocol of a library, such as NCCL's LL: low start-up cost, or close to the links' bandwidth."""
 
     per_collective: Seconds
-    """To start a collective."""
+    """Seconds to start a collective."""
     per_step: Seconds
-    """To each step of a collective that crosses nodes, and to others unless *per_step_inside* says so."""
+    """Seconds per step of a collective; of steps inside a node only if *per_step_inside* is None."""
     per_step_inside: Seconds | None = None
-    """To each step that stays inside a node."""
+    """Seconds per step that stays inside a node; None takes *per_step*."""
     efficiency: Efficiency = 1.0
-    """Share of what the links reach."""
+    """Factor on the links' efficiency."""
     tree_efficiency: tuple[Efficiency, ...] = ()
-    """As of the library."""
+    """Efficiency of trees relative to a ring, as in `Library`."""
     only_over: str = ""
-    """What the name of the link inside a node must start with for the protocol to be used."""
+    """Required prefix of the name of the link inside a node; otherwise the protocol is not used."""
     not_across: str = ""
-    """What the name of the link between nodes must not end with, if it is crossed."""
+    """Suffix of the name of the link between nodes over which the protocol is not used."""
 
 
 class Library(Profile):
-    """A communication library: what it adds to the links' own times.
+    """Profile of a communication library: the costs that it adds to the links' times.
 
-    It has one protocol of its own, and may have others, each used for the messages for which it is the quickest: so
-    its efficiency is a curve in the message's size.
+    The fields describe its default protocol. Each message uses the fastest of all its protocols, so that the
+    efficiency is a function of the message size.
     """
 
     kind: ClassVar[str] = "libraries"
 
     per_collective: Seconds
-    """To start a collective."""
+    """Seconds to start a collective."""
     per_step: Seconds
-    """To each step of a collective that crosses nodes, and to others unless *per_step_inside* says so."""
+    """Seconds per step of a collective; of steps inside a node only if *per_step_inside* is None."""
     per_step_inside: Seconds | None = None
-    """To each step that stays inside a node."""
+    """Seconds per step that stays inside a node; None takes *per_step*."""
     tree_efficiency: tuple[Efficiency, ...] = ()
-    """Share of what a ring reaches that trees do, with messages of 64 B, 128 B and so on; 1 unless said."""
+    """Bandwidth of trees relative to a ring, for messages of 64 B, 128 B and so on; 1 if empty."""
     protocols: tuple[Protocol, ...] = ()
-    """Others than the one that the fields above describe."""
+    """Protocols in addition to the default one, which the fields above describe."""
     segments: int = Field(default=1, ge=1)
-    """That a message travels in within each step, each while those before it wait for their latency."""
+    """Segments per message and step; a segment is sent while earlier ones wait for their latency."""
     stages: int = Field(default=1, ge=1)
-    """That a message passes in each step, one fragment behind the other, such as a copy to a buffer and the wire."""
+    """Pipeline stages of a message in each step, such as a copy to a buffer and the transfer."""
     streams: int = Field(default=1, ge=1)
-    """Collectives that may be under way at once."""
+    """Collectives that may run concurrently."""
 
     def tree_share(self, message: float) -> float:
-        """Return the share of what a ring reaches that trees of *message* bytes do, between the sizes that are said.
+        """Return the bandwidth of trees relative to a ring for *message* bytes, interpolated in log2 of the size.
 
         >>> library = Library(name="-", source="-", per_collective=0.0, per_step=0.0, tree_efficiency=(1.0, 0.5))
         >>> [round(library.tree_share(message), 2) for message in (8, 64, 96, 1e9)]
@@ -94,41 +96,41 @@ class Library(Profile):
         """
         if not self.tree_efficiency:
             return 1.0
-        place = min(max(0.0, math.log2(message / 64)), len(self.tree_efficiency) - 1.0) if message else 0.0
-        below, above = (self.tree_efficiency[at] for at in (math.floor(place), math.ceil(place)))
-        return below + (above - below) * (place % 1)
+        position = min(max(0.0, math.log2(message / 64)), len(self.tree_efficiency) - 1.0) if message else 0.0
+        below, above = (self.tree_efficiency[at] for at in (math.floor(position), math.ceil(position)))
+        return below + (above - below) * (position % 1)
 
 
 class Software(Profile):
-    """A framework and the libraries under it, as it runs data-parallel training."""
+    """Profile of a framework with its libraries, as it runs data-parallel training."""
 
     kind: ClassVar[str] = "software"
 
     kernels: Annotated[Kernels, by_name("kernels")]
     library: Annotated[Library, by_name("libraries")]
-    speed: Speed = Speed()
-    """The framework's own, on top of its kernels'."""
+    speed: RelativeSpeed = RelativeSpeed()
+    """Calibrated speed of the framework relative to the model; multiplies the accelerator's."""
     year: int | None = Field(default=None, ge=2012, le=2100)
-    """Of its release, about; of a current one nothing need be said."""
+    """Approximate year of release; None for a current release."""
     fitted_rates: int = Field(default=0, ge=0)
-    """Published rates with this software that its speed and kernel time were fitted to."""
+    """Number of published rates with this software in the fit of its speed and kernel time."""
     kernel_time: Seconds
-    """What the framework adds to each kernel."""
+    """Seconds per kernel that the framework adds."""
     fused: bool
-    """Whether ReLU and addition are done on the way by the kernel before them."""
+    """Whether ReLU and addition are fused into the preceding kernel."""
     multi_tensor_update: bool
-    """Whether the optimizer updates all tensors in a few kernels, not each in its own."""
+    """Whether the optimizer updates many tensors per kernel instead of one."""
     step_overhead: Seconds = 0.0
-    """Each step on more than one GPU, beyond what communication explains."""
+    """Seconds per step on more than one GPU that communication does not explain."""
     input_overhead: Share = 0.0
-    """Share of compute that real input costs; synthetic input has none."""
+    """Fraction of compute time that real input costs; 0 for synthetic input."""
     straggler_spread: Share
-    """Standard deviation of one rank's step, as a share of it."""
+    """Standard deviation of one rank's step time, as a fraction of it."""
     overlap_slowdown: Share = 0.0
-    """Share by which compute takes longer while communication runs."""
+    """Fraction by which compute takes longer while communication runs."""
     fusion_copies: int = Field(default=2, ge=0)
-    """Times that each gradient is copied between its own memory and the fusion buffer."""
+    """Copies of each gradient per step between its tensor and the fusion buffer."""
     reserved_memory: Bytes
-    """Of each accelerator: context, workspaces, communication buffers, fragmentation."""
+    """Bytes of each accelerator's memory for context, workspaces, communication buffers and fragmentation."""
     defaults: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the plan that this software uses when the user does not say."""
+    """Default values of fields of the plan with this software."""

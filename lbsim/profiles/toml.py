@@ -1,38 +1,33 @@
-"""TOML of a profile."""
+"""TOML text of a profile or of any table, written with tomli-w."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lbsim.profiles.profile import Profile
 
-
-def as_toml(profile: Profile) -> str:
-    """Return *profile* as the TOML file that is read as it, under the name that the file has."""
-    return "\n".join(_toml(profile.model_dump(mode="json", exclude_none=True, exclude={"name"}))) + "\n"
+__all__ = ["profile_to_toml", "table_to_toml"]
 
 
-def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
-    for key, value in table.items():
-        if not isinstance(value, dict):
-            yield f"{_key(key)} = {_inline(value)}"
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield ""
-            yield f"[{'.'.join((*path, _key(key)))}]"
-            yield from _toml(value, (*path, _key(key)))
+def profile_to_toml(profile: Profile) -> str:
+    """Return *profile* as a TOML file's text.
+
+    The name is left out, because the name of the file gives it. Quantities are text with their unit. Loading the
+    file gives a profile that equals *profile*.
+    """
+    return table_to_toml(profile.model_dump(mode="json", exclude_none=True, exclude={"name"}))
 
 
-def _key(name: str) -> str:
-    """Return *name* as a key of TOML, between quotes where it must be."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+def table_to_toml(table: Mapping[str, Any]) -> str:
+    """Return *table* as TOML; its values are those of JSON, without null.
 
+    TypeError if a value has no form in TOML, such as None.
 
-def _inline(value: Any) -> str:
-    """Return *value* on one line; a JSON string, number, true, false or array of these is a TOML one too."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_key(key)} = {_inline(inner)}' for key, inner in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_inline, value))}]"
-    return json.dumps(value, ensure_ascii=False)
+    >>> print(table_to_toml({"latency": "2 us", "peak": {"fp32": "14 TFLOP/s"}}), end="")
+    latency = "2 us"
+    <BLANKLINE>
+    [peak]
+    fp32 = "14 TFLOP/s"
+    """
+    import tomli_w  # noqa: PLC0415 - late, because a prediction writes no TOML
+
+    return tomli_w.dumps(table)

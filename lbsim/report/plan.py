@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from lbsim.accuracy.choice import Choices
+from lbsim.accuracy.training_option import TimeToAccuracy
 from lbsim.errors import InputError
 
 mpl.use("Agg")
@@ -13,11 +13,11 @@ from matplotlib import pyplot
 _HOUR = 3600.0
 
 
-def draw(choices: Choices, file: Path) -> None:
+def draw(choices: TimeToAccuracy, file: Path) -> None:
     """Draw time to the target, and throughput beside goodput, against GPUs."""
     if file.suffix.lstrip(".") not in {"png", "svg", "pdf"}:
         raise InputError(f"--figure {file}: write a name that ends in .png, .svg or .pdf")
-    rows = choices.choices
+    rows = choices.options
     gpus = [row.gpus for row in rows]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     middle = [row.run.time.value / _HOUR for row in rows]
@@ -47,8 +47,10 @@ def draw(choices: Choices, file: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     scenario = choices.chosen.prediction.scenario
-    sure = "" if choices.wish.confidence is None else f" in {choices.wish.confidence:.0%} of runs"
-    figure.suptitle(f"{Path(scenario.model).name} to {choices.wish.target:g} % top-1{sure} on {scenario.cluster.name}")
+    sure = "" if choices.request.confidence is None else f" in {choices.request.confidence:.0%} of runs"
+    figure.suptitle(
+        f"{Path(scenario.model).name} to {choices.request.target:g} % top-1{sure} on {scenario.cluster.name}"
+    )
     try:
         figure.savefig(file, dpi=130)
     except OSError as error:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lbsim.errors import InputError
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.report.page import Drawn, page
 from lbsim.report.picture import STYLE, NothingToDraw
 from lbsim.report.subject import Subject
@@ -40,7 +40,7 @@ class Report:
 
 def draw_all(report: Report) -> Iterator[Drawn]:
     """Yield each figure of *report*, or why there is none, in the order in which they are read."""
-    modules = [catalog.module("figures", name) for name in report.only or catalog.names("figures")]
+    modules = [find_module("figures", name) for name in report.only or module_names("figures")]
     for module in sorted(modules, key=lambda module: int(module.PLACE)):
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         try:

@@ -1,1 +1,1 @@
-"""The scenario: cluster, model, software and plan."""
+"""Scenarios: cluster, model, software and plan of a training run."""

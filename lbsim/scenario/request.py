@@ -1,4 +1,4 @@
-"""What is asked: a scenario, from the tables of a file and from changes by name or dotted path."""
+"""Scenario requests: tables of a scenario file, and overrides by name or dotted path."""
 
 import json
 import tomllib
@@ -11,12 +11,17 @@ from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.scenario.scenario import Scenario, override
 
+__all__ = ["ScenarioRequest", "build_scenario", "ordered_changes", "read_scenario_tables"]
+
 _NAMED = frozenset({"cluster", "model", "software", "anchor"})
-"""What is replaced as a whole, before defaults of the software are filled in."""
+"""Parts that an override replaces entirely, before the software's defaults are filled in."""
 
 
-def read_tables(file: Path) -> dict[str, Any]:
-    """Return the scenario in *file*: TOML with ``[scenario]``, or the JSON that a prediction was printed as."""
+def read_scenario_tables(file: Path) -> dict[str, Any]:
+    """Return the scenario tables of *file*: TOML with ``[scenario]``, or the JSON output of a prediction.
+
+    InputError if the file is missing, cannot be parsed or has no scenario.
+    """
     try:
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
@@ -30,37 +35,39 @@ def read_tables(file: Path) -> dict[str, Any]:
     if not isinstance(scenario, dict):
         raise InputError(f"{file}: no [scenario]; write e.g. [scenario] and under it [scenario.plan] with gpus = 1024")
     if not isinstance(scenario.get("plan", {}), dict):
-        raise InputError(f"{file}: scenario.plan is no table; write [scenario.plan] and under it gpus = 1024")
+        raise InputError(f"{file}: scenario.plan is not a table; write [scenario.plan] and under it gpus = 1024")
     return scenario
 
 
 def build_scenario(tables: Mapping[str, Any], changes: Mapping[str, Any], folders: Folders = SHIPPED) -> Scenario:
-    """Return the scenario of *tables* with *changes*.
+    """Return the scenario of *tables* with *changes*, which map names or dotted paths to values.
 
-    ``cluster``, ``model``, ``software`` and ``anchor`` replace what the tables say; a dotted path changes one
-    thing in what that gives.
+    ``cluster``, ``model``, ``software`` and ``anchor`` replace that part of the tables; then each dotted path replaces
+    a single field.
 
-    >>> ask({"plan": {"gpus": 8}}, {"software": "chainer-2017", "cluster.nics": 2}).cluster.nics
+    InputError if a name, a path or a value is invalid.
+
+    >>> build_scenario({"plan": {"gpus": 8}}, {"software": "chainer-2017", "cluster.nics": 2}).cluster.nics
     2
     """
-    named, below = in_order(changes)
-    return override(Scenario.read(dict(tables) | named, folders), below, folders)
+    named, paths = ordered_changes(changes)
+    return override(Scenario.read(dict(tables) | named, folders), paths, folders)
 
 
-def in_order(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of *changes* replaces a whole, and then what changes one thing, in the order to change it in."""
+def ordered_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the *changes* of entire parts and those of dotted paths, each in the order to apply them."""
     named = {name: value for name, value in changes.items() if name in _NAMED}
     if isinstance(named.get("anchor"), str):
         named["anchor"] = {"throughput": named["anchor"]}
     paths = [path for path in changes if path not in _NAMED]
-    # last, because `split` is refused until plan.fusion_split stands
+    # last, because `split` is an error before plan.fusion_split is set
     paths.sort(key=lambda path: path == "plan.fusion")
     return named, {path: changes[path] for path in paths}
 
 
 @dataclass(frozen=True)
-class Request:
-    """What was written, before it is a scenario: the tables of a file, and changes to them."""
+class ScenarioRequest:
+    """User input before validation: the tables of a file, and changes by name or dotted path."""
 
     tables: Mapping[str, Any]
     changes: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Everything that one prediction depends on, and how to change any part of it by its dotted path."""
+"""Scenario: the input of a prediction, and overrides by dotted path."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -7,10 +7,11 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.profiles.hardware import Cluster, Precision
+from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.profile import Profile, Table, by_name
 from lbsim.profiles.software import Software
 from lbsim.scenario.plan import Plan
@@ -18,25 +19,28 @@ from lbsim.units import SamplesPerSecond
 from lbsim.workload import workload_file
 from lbsim.workload.layers import Workload
 
+__all__ = ["DEFAULT_CLUSTER", "DEFAULT_MODEL", "DEFAULT_SOFTWARE", "Anchor", "Scenario", "find_workload", "override"]
+
 DEFAULT_CLUSTER = "dgx-h100"
 DEFAULT_MODEL = "resnet50"
 DEFAULT_SOFTWARE = "pytorch-nccl"
 
 
 class Anchor(Table):
-    """One measured throughput, which rescales the compute of a prediction."""
+    """Measured throughput that rescales the compute time of a prediction."""
 
     throughput: SamplesPerSecond
-    """Over all the GPUs it was measured on."""
+    """Samples per second over all GPUs of the measurement."""
     gpus: int = Field(default=1, ge=1)
+    """GPUs of the measurement."""
     batch_per_gpu: int | None = Field(default=None, ge=1)
-    """If none, the plan's."""
+    """Samples per GPU and step in the measurement; None takes the plan's."""
     precision: Precision | None = None
-    """If none, the plan's."""
+    """Precision of the measurement; None takes the plan's."""
 
 
 class Scenario(Table):
-    """A cluster, a model, a software stack and a plan: all that a prediction depends on.
+    """Input of a prediction: a cluster, a model, a software stack, a plan and an optional anchor.
 
     >>> scenario = Scenario.of(gpus=1024, model="resnet50", cluster="mn-1", software="chainer-2017")
     >>> scenario.cluster.inter_node.name, scenario.plan.overlap
@@ -45,7 +49,7 @@ class Scenario(Table):
 
     cluster: Annotated[Cluster, by_name("clusters")]
     model: str = DEFAULT_MODEL
-    """A file in ``lbsim/workload/models``, or the path of a workload file."""
+    """Name of a module in ``lbsim/workload/models``, or the path of a workload file."""
     software: Annotated[Software, by_name("software")]
     plan: Plan
     anchor: Anchor | None = None
@@ -62,9 +66,13 @@ class Scenario(Table):
         folders: Folders = SHIPPED,
         **plan: Any,
     ) -> Self:
-        """Return the scenario that these names mean; *plan* holds fields of `Plan`, as text or as SI floats.
+        """Return the scenario of the given profiles and plan.
 
-        *anchor* as text is a throughput at one GPU. InputError says which part is wrong.
+        *cluster* and *software* are names, paths to TOML files or profiles; *folders* is the search path. *model* is a
+        name or the path of a workload file. *anchor* as text is a throughput on one GPU, e.g. ``"218 samples/s"``.
+        The keyword arguments *plan* are fields of `Plan`, as text with a unit or as SI floats.
+
+        InputError, which names the field, if an argument is invalid.
         """
         tables = {
             "cluster": cluster if isinstance(cluster, Cluster) else Cluster.load(cluster, folders),
@@ -76,21 +84,24 @@ class Scenario(Table):
         try:
             return cls.model_validate(tables)
         except ValidationError as error:
-            raise in_one_line(error) from None
+            raise from_validation_error(error) from None
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], folders: Folders = SHIPPED) -> Self:
-        """Return the scenario that *tables*, as read from a file, say; what they leave out has a default."""
+        """Return the scenario of *tables*, as read from a file; missing parts have defaults.
+
+        InputError, which names the field, if a table is invalid.
+        """
         defaults = {"cluster": DEFAULT_CLUSTER, "software": DEFAULT_SOFTWARE}
         try:
             return cls.model_validate(defaults | dict(tables), context=folders)
         except ValidationError as error:
-            raise in_one_line(error) from None
+            raise from_validation_error(error) from None
 
     @model_validator(mode="before")
     @classmethod
     def _plan_from_software(cls, tables: Any, info: ValidationInfo) -> Any:
-        """Fill what the plan does not say with what the software does of its own accord."""
+        """Fill missing fields of the plan with the software's defaults."""
         if not isinstance(tables, dict) or isinstance(tables.get("plan"), Plan):
             return tables
         given = tables.get("software", DEFAULT_SOFTWARE)
@@ -98,38 +109,45 @@ class Scenario(Table):
         if isinstance(given, Software):
             defaults = given.defaults
         else:
-            given = catalog.profile("software", given, folders)
+            given = catalog.profile_table("software", given, folders)
             defaults = given.get("defaults", {})
         return tables | {"software": given, "plan": dict(defaults) | dict(tables.get("plan", {}))}
 
     @field_validator("model")
     @classmethod
     def _path_from_anywhere(cls, model: str, info: ValidationInfo) -> str:
-        """Make the path of a file, which may be told from the file being read, absolute."""
-        if not workload_file.is_file(model):
+        """Make the path of a workload file absolute; it may be relative to the file being read."""
+        if not workload_file.is_workload_file(model):
             return model
         beside = info.context.beside if isinstance(info.context, Folders) else None
         return str(((beside or Path()) / model).absolute())
 
     @property
     def workload(self) -> Workload:
-        """The model's layers."""
-        return workload(self.model)
+        """Workload of the model."""
+        return find_workload(self.model)
 
 
-def workload(model: str) -> Workload:
-    """Return what *model*, a file in ``lbsim/workload/models`` or the path of a workload file, means."""
-    return workload_file.read(Path(model)) if workload_file.is_file(model) else _built(model)
+def find_workload(model: str) -> Workload:
+    """Return the workload of *model*, the name of a module in ``lbsim/workload/models`` or a workload file's path.
+
+    InputError if there is no such model or the file is invalid.
+    """
+    return workload_file.read_workload(Path(model)) if workload_file.is_workload_file(model) else _built(model)
 
 
 @lru_cache
 def _built(name: str) -> Workload:
-    built: Workload = catalog.module("workloads", name).build()
+    built: Workload = find_module("workloads", name).build()
     return built
 
 
 def override(scenario: Scenario, changes: Mapping[str, Any], folders: Folders = SHIPPED) -> Scenario:
-    """Return *scenario* with each dotted path of *changes* set; text is parsed, SI floats are taken as they are.
+    """Return a copy of *scenario* with the field at each dotted path of *changes* replaced.
+
+    Values are text with a unit, which is parsed, or SI floats. A field that holds a profile takes a profile's name.
+
+    InputError, with the closest name, if a path does not exist; InputError if a value is invalid.
 
     >>> scenario = Scenario.of(gpus=8)
     >>> override(scenario, {"cluster.inter_node.bandwidth": "10 Gb/s"}).cluster.inter_node.bandwidth
@@ -154,23 +172,23 @@ def _changed(model: _Model, parts: Sequence[str], value: Any, path: str, folders
     elif fields[name] is None and len(rest) == 1:
         fields[name] = {rest[0]: value}
     else:
-        raise InputError(f"no '{path}'; '{name}' has nothing inside it")
+        raise InputError(f"no '{path}'; '{name}' has no fields")
     try:
         return type(model).model_validate(fields)
     except ValidationError as error:
-        raise in_one_line(error, path if rest else path.rpartition(".")[0]) from None
+        raise from_validation_error(error, path if rest else path.rpartition(".")[0]) from None
 
 
 def _check_field(model: object, name: str, path: str) -> None:
     if not isinstance(model, BaseModel):
-        raise InputError(f"no '{path}'; nothing stands below '{path.rpartition('.')[0]}'")
+        raise InputError(f"no '{path}'; '{path.rpartition('.')[0]}' has no fields")
     if name not in type(model).model_fields:
         before = path.partition(name)[0].rstrip(".") if name else path
-        raise unknown(path, "a scenario", type(model).model_fields, f"{before or 'it'} has")
+        raise unknown_name(path, "a scenario", type(model).model_fields, f"{before or 'it'} has")
 
 
 def _profile_named(model: BaseModel, name: str, value: Any, folders: Folders) -> Any:
-    """Return the profile that *value* names if field *name* of *model* holds one, else *value*."""
+    """Return the profile named *value* if field *name* of *model* holds a profile, otherwise *value*."""
     annotation = type(model).model_fields[name].annotation
     classes = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
     profiles = [kind for kind in classes if issubclass(kind, Profile)]

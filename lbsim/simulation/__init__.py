@@ -1,1 +1,1 @@
-"""The discrete-event simulation of a step and its metrics."""
+"""Simulation of training steps: discrete events, per-rank clocks, metrics and predictions."""

@@ -1,4 +1,4 @@
-"""A timeline in the trace event format, which Perfetto and chrome://tracing open.
+"""Chrome traces: timelines in the trace event format of Perfetto and chrome://tracing.
 
 "Trace Event Format", Google, 2016: complete events (``ph`` X) with start and duration in microseconds, and metadata
 events (``ph`` M) that name processes and threads.
@@ -9,19 +9,24 @@ from typing import Any
 
 from lbsim.simulation.timeline import Span, Timeline
 
-_MICROSECONDS = 1e6  # a second
+__all__ = ["lanes", "timeline_to_chrome_trace", "timelines_to_chrome_trace"]
+
+_MICROSECONDS = 1e6  # per second
 _STREAMS = ("compute", "communication", "library", "links")
 _ROUNDING = 1e-12
-"""Seconds by which a span may begin before the one before it ends."""
+"""Seconds by which two successive spans may overlap because of rounding."""
 
 
-def of_timeline(timeline: Timeline, name: str) -> dict[str, Any]:
-    """Return the trace of *timeline*, a process called *name*: a thread a stream, more where spans of one overlap."""
-    return of_timelines({name: timeline})
+def timeline_to_chrome_trace(timeline: Timeline, name: str) -> dict[str, Any]:
+    """Return the trace of *timeline* as a process called *name*.
+
+    Each stream is a thread; spans of a stream that overlap are spread over more threads.
+    """
+    return timelines_to_chrome_trace({name: timeline})
 
 
-def of_timelines(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
-    """Return the trace of *timelines*, a process each by its name, all from the same moment on."""
+def timelines_to_chrome_trace(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+    """Return the trace of *timelines*, one process per name, with a common time origin."""
     events = [
         event
         for process, (name, timeline) in enumerate(timelines.items(), start=1)
@@ -44,7 +49,7 @@ def _events(timeline: Timeline, name: str, process: int) -> Iterator[dict[str, A
 
 
 def lanes(spans: Iterable[Span]) -> list[list[Span]]:
-    """Share *spans* out so that none overlaps in a lane, as a viewer wants it."""
+    """Return *spans* in lanes without overlaps, as trace viewers require."""
     lanes: list[list[Span]] = []
     for span in sorted(spans, key=lambda span: (span.start, span.end)):
         free = (lane for lane in lanes if lane[-1].end <= span.start + _ROUNDING)
@@ -55,8 +60,8 @@ def lanes(spans: Iterable[Span]) -> list[list[Span]]:
     return lanes
 
 
-def _metadata(kind: str, process: int, thread: int, **told: object) -> dict[str, Any]:
-    return {"name": kind, "ph": "M", "pid": process, "tid": thread, "args": told}
+def _metadata(kind: str, process: int, thread: int, **arguments: object) -> dict[str, Any]:
+    return {"name": kind, "ph": "M", "pid": process, "tid": thread, "args": arguments}
 
 
 def _complete(span: Span, process: int, thread: int) -> dict[str, Any]:

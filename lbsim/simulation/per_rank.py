@@ -1,65 +1,69 @@
-"""Each rank's clock through steps of training: who varies, by how much, and what that makes of a step's time.
+"""Per-rank simulation of training steps, with differences between ranks and their effect on the step time.
 
-A rank computes its own time; each fusion buffer's collective starts where a rank has its gradients and the one before
-is done. Every step starts when the last rank is done with the one before, so steps are columns that are played at once.
+Each rank has its own compute time. A rank enters the collective of a fusion buffer when its gradients are ready and
+the previous collective is done. A step starts when the last rank has finished the previous step; steps are therefore
+independent, and are simulated together as the columns of an array.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lbsim.communication.fabric import fabric_of, quickest
-from lbsim.communication.rank_clocks import Clocks, LinkPace, finish
+from lbsim.communication.fabric import fastest_protocol, scenario_fabric
+from lbsim.communication.rank_clocks import Clocks, LinkSlowdown, advance
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
-from lbsim.profiles.catalog import module
-from lbsim.profiles.hardware import Cluster
-from lbsim.profiles.slow_parts import slow_parts
+from lbsim.profiles.module_catalog import find_module
 from lbsim.scenario.scenario import Scenario
-from lbsim.simulation.anchor import anchored
-from lbsim.simulation.step_builder import schedule_of
-from lbsim.simulation.step_simulator import StepSchedule, Transfer
+from lbsim.simulation.anchor import anchor_factor
+from lbsim.simulation.rank_variation import RankVariation, link_slowdown
+from lbsim.simulation.step_schedule import StepSchedule, Transfer, build_schedule
+
+__all__ = ["RankRuns", "all_reduce_finish_times", "simulate_ranks", "simulate_schedule_per_rank"]
 
 _MOST_CLOCKS = 2**20
-"""Ranks times steps that are played at once: 8 MiB an array."""
+"""Maximum of ranks times steps that are simulated together: 8 MiB per array."""
 
 
 @dataclass(frozen=True)
 class RankRuns:
-    """Steps of training simulated rank by rank."""
+    """Result of a per-rank simulation."""
 
     ranks: int
+    """Number of ranks."""
     seed: int
+    """Seed of the random numbers."""
     step_times: tuple[float, ...]
     """Seconds of each step."""
     slowest: tuple[int, ...]
-    """The rank that ended backward last, step by step; empty if all compute alike."""
+    """Rank that finished backward last, for each step; empty if all ranks have equal compute times."""
 
     @property
     def mean(self) -> float:
-        """Seconds of a step on average."""
+        """Mean step time in seconds."""
         return float(np.mean(self.step_times))
 
     @property
     def spread(self) -> float:
-        """Standard deviation of a step in seconds."""
+        """Standard deviation of the step time in seconds."""
         return float(np.std(self.step_times))
 
     def quantile(self, share: float) -> float:
-        """Return the seconds that *share* of the steps stay within."""
+        """Return the *share* quantile, 0 to 1, of the step time in seconds."""
         return float(np.quantile(self.step_times, share))
 
     def most_often_slowest(self, most: int = 5) -> tuple[tuple[int, int], ...]:
-        """Return the ranks that were the slowest most often, each with in how many steps."""
+        """Return the *most* ranks that were slowest most often, each with the number of steps."""
         return tuple(sorted(Counter(self.slowest).items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
 def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
-    """Play *steps* steps of *scenario*, each rank by itself; the plan's seed makes the same run again.
+    """Simulate *steps* training steps of *scenario* rank by rank; equal seeds in the plan give equal results.
 
-    InputError if it cannot run, or if the library runs several collectives at once.
+    InputError if the scenario cannot run, or if the library runs several collectives concurrently.
 
     >>> runs = simulate_ranks(Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017"), steps=20)
     >>> runs.quantile(0.1) < runs.mean < runs.quantile(0.95)
@@ -68,105 +72,84 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
     plan, cluster, library = scenario.plan, scenario.cluster, scenario.software.library
     if library.streams > 1:
         raise InputError(
-            f"software.library.streams: {library.streams}; rank by rank, collectives run one after another: set it to 1"
+            f"software.library.streams: {library.streams}; per rank, collectives run in sequence; set it to 1"
         )
     if steps < 1:
-        raise InputError(f"--ranks: {steps} is no number of steps; write e.g. --ranks 100")
+        raise InputError(f"--ranks: {steps} is not a number of steps; write e.g. --ranks 100")
     check_fits(scenario)
-    fabric = fabric_of(scenario, cluster, plan.gpus)
-    times_alone = compute_times(scenario)
-    step = schedule_of(scenario, times_alone.scaled(anchored(scenario, times_alone)), fabric)
-    variation = _Variation(scenario)
+    fabric = scenario_fabric(scenario, cluster, plan.gpus)
+    rated = compute_times(scenario)
+    schedule = build_schedule(scenario, rated.scaled(anchor_factor(scenario, rated)), fabric)
+    variation = RankVariation(scenario)
     times: list[float] = []
     slowest: list[int] = []
-    at_once = max(1, _MOST_CLOCKS // plan.gpus)
-    for first in range(0, steps, at_once):
-        compute = variation.draw(min(at_once, steps - first))
-        computed, done = play(step, compute, variation.links)
-        times += np.maximum(done.max(axis=0), step.input_time).tolist()
-        slowest += computed.argmax(axis=0).tolist()
+    columns = max(1, _MOST_CLOCKS // plan.gpus)
+    for first in range(0, steps, columns):
+        compute = variation.draw(min(columns, steps - first))
+        backward, done = simulate_schedule_per_rank(schedule, compute, variation.links)
+        times += np.maximum(done.max(axis=0), schedule.input_time).tolist()
+        slowest += backward.argmax(axis=0).tolist()
     return RankRuns(plan.gpus, plan.seed, tuple(times), tuple(slowest) if variation.any else ())
 
 
-def finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
-    """Return when each rank is done with the plan's all-reduce of *message* bytes, which all enter at once."""
+def all_reduce_finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
+    """Return the seconds in which each rank finishes the plan's all-reduce of *message* bytes, entered by all at 0."""
     gpus = scenario.plan.gpus
-    fabric = fabric_of(scenario, scenario.cluster, gpus)
-    collective, way = quickest(message, module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric)
-    done = finish(collective, way, np.zeros((gpus, 1)), _links(scenario.cluster, gpus))
+    fabric = scenario_fabric(scenario, scenario.cluster, gpus)
+    collective, fabric = fastest_protocol(
+        message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric
+    )
+    done = advance(collective, fabric, np.zeros((gpus, 1)), link_slowdown(scenario.cluster, gpus))
     return tuple(done[:, 0].tolist())
 
 
-class _Variation:
-    """How ranks differ: by node, by name, and by chance in each step."""
+def simulate_schedule_per_rank(
+    schedule: StepSchedule, compute: Clocks, links: LinkSlowdown | None = None
+) -> tuple[Clocks, Clocks]:
+    """Return the times at which each rank ends backward and ends the step, of shape (ranks, steps), in seconds.
 
-    def __init__(self, scenario: Scenario) -> None:
-        plan, cluster = scenario.plan, scenario.cluster
-        nodes = -(-plan.gpus // cluster.gpus_per_node)
-        between = np.random.default_rng([plan.seed, 0]).standard_normal(nodes) * cluster.node_spread
-        self.own = _by_name(cluster, plan.gpus, "compute") * (
-            1 + between[np.arange(plan.gpus) // cluster.gpus_per_node]
-        )
-        self.spread = scenario.software.straggler_spread
-        self.chance = np.random.default_rng([plan.seed, 1])
-        self.links = _links(cluster, plan.gpus)
-
-    @property
-    def any(self) -> bool:
-        """Whether one rank computes otherwise than another."""
-        return bool(self.spread or np.ptp(self.own))
-
-    def draw(self, steps: int) -> Clocks:
-        """Return times as long as modelled that each rank computes in each of the next *steps*."""
-        if not self.spread:
-            return np.repeat(self.own[:, None], steps, axis=1)
-        drawn = self.chance.standard_normal((steps, len(self.own)))
-        return np.ascontiguousarray(np.maximum(0.0, self.own * (1 + self.spread * drawn)).T)
-
-
-def _by_name(cluster: Cluster, gpus: int, what: str) -> Clocks:
-    """Return the factor of each rank that the cluster's slow parts name."""
-    factors = np.ones(gpus)
-    for part in slow_parts(cluster, gpus):
-        meant = part.gpus(cluster.gpus_per_node)
-        factors[meant.start : meant.stop] *= getattr(part, what)
-    return factors
-
-
-def _links(cluster: Cluster, gpus: int) -> LinkPace | None:
-    """Return how slow each rank's links are; none if all are as rated."""
-    pace = LinkPace(_by_name(cluster, gpus, "intra_node"), _by_name(cluster, gpus, "inter_node"))
-    return None if (pace.intra_node == 1).all() and (pace.inter_node == 1).all() else pace
-
-
-def play(step: StepSchedule, compute: Clocks, links: LinkPace | None = None) -> tuple[Clocks, Clocks]:
-    """Return when each rank has ended backward, and the step.
-
-    *compute* holds times as long as ``step.times`` that each rank, a row, computes in each step, a column.
+    *compute*, of shape (ranks, steps), holds the factors on the compute times of *schedule*; *links* holds the factors
+    on the times of each rank's links.
     """
-    times, slowdown = step.times, step.overlap_slowdown
+    times, slowdown = schedule.times, schedule.overlap_slowdown
     clock = compute * (times.input_overhead + times.forward)
-    sent = np.zeros_like(compute)
+    sent, pending = np.zeros_like(compute), list[_Busy]()
     done = 0.0
-    for transfer in step.transfers if step.overlap else ():
-        clock = _computed(clock, compute * (transfer.buffer.ready - done), sent, slowdown)
+    for transfer in schedule.transfers if schedule.overlap else ():
+        clock = _after_compute(clock, compute * (transfer.buffer.ready - done), pending, slowdown)
         done = transfer.buffer.ready
-        sent = _send(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
-    clock = _computed(clock, compute * (times.backward - done), sent, slowdown)
-    for transfer in () if step.overlap else step.transfers:
-        sent = _send(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
-    return clock, np.maximum(clock, sent) + times.update + step.overhead
+        start = np.maximum(clock + transfer.buffer.delay, sent)
+        sent = _after_transfer(transfer, start, links)
+        pending = [*(busy for busy in pending if (busy.end > clock).any()), _Busy(start, sent)]
+    clock = _after_compute(clock, compute * (times.backward - done), pending, slowdown)
+    for transfer in () if schedule.overlap else schedule.transfers:
+        sent = _after_transfer(transfer, np.maximum(clock + transfer.buffer.delay, sent), links)
+    return clock, np.maximum(clock, sent) + times.update + schedule.overhead
 
 
-def _computed(clock: Clocks, work: Clocks, sent: Clocks, slowdown: float) -> Clocks:
-    """Return the clocks after *work*, which takes longer until what is under way has been *sent*."""
-    if not slowdown:
-        return clock + work
-    beside = np.clip((sent - clock) / (1 + slowdown), 0.0, work)
-    return clock + work + slowdown * beside
+@dataclass(frozen=True)
+class _Busy:
+    """Start and end of one collective on each rank, in seconds."""
+
+    start: Clocks
+    end: Clocks
 
 
-def _send(transfer: Transfer, ready: Clocks, links: LinkPace | None) -> Clocks:
-    """Return when each rank has copied in, reduced and copied out a buffer."""
+def _after_compute(clock: Clocks, work: Clocks, pending: Sequence[_Busy], slowdown: float) -> Clocks:
+    """Return the clocks after *work* seconds of compute, slowed by the fraction *slowdown* while a collective runs.
+
+    A rank computes at its full rate until a collective starts (a buffer may wait for Horovod's cycle first), and at
+    the lower rate until it ends; collectives follow one another in the order of *pending*.
+    """
+    for busy in pending if slowdown else ():
+        free = np.clip(busy.start - clock, 0.0, work)
+        clock, work = clock + free, work - free
+        beside = np.clip((busy.end - clock) / (1 + slowdown), 0.0, work)
+        clock, work = clock + (1 + slowdown) * beside, work - beside
+    return clock + work
+
+
+def _after_transfer(transfer: Transfer, ready: Clocks, links: LinkSlowdown | None) -> Clocks:
+    """Return the times at which each rank has copied in, reduced and copied out a buffer."""
     copy = transfer.copy_time / 2
-    return finish(transfer.collective, transfer.fabric, ready + copy, links) + copy
+    return advance(transfer.collective, transfer.fabric, ready + copy, links) + copy

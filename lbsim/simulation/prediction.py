@@ -1,17 +1,19 @@
-"""What a prediction says, and what throughput and efficiency are made of."""
+"""Predictions: throughput, efficiency, time to train, their intervals and breakdown."""
 
 from dataclasses import dataclass
 
-from lbsim.compute.memory import Memory
+from lbsim.compute.memory import MemoryUse
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import Breakdown
-from lbsim.simulation.step_simulator import Transfer
+from lbsim.simulation.step_schedule import Transfer
 from lbsim.simulation.timeline import Timeline
+
+__all__ = ["Interval", "Prediction", "Range"]
 
 
 @dataclass(frozen=True)
 class Range:
-    """An interval's ends."""
+    """Bounds of an interval."""
 
     low: float
     high: float
@@ -19,37 +21,47 @@ class Range:
 
 @dataclass(frozen=True)
 class Interval:
-    """Within which the truth lies with probability *level*, quantity by quantity, and why it is as wide as it is."""
+    """Prediction intervals of the metrics."""
 
     level: float
+    """Probability with which the true value of a metric lies in its interval."""
     ranges: dict[str, Range]
+    """Bounds by metric, in the metric's unit."""
     reason: str
+    """Explanation of the width."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one scenario: seconds, samples a second, bytes and shares."""
+    """Prediction for a scenario."""
 
     scenario: Scenario
+    """Scenario of the prediction, with the values of the calibration."""
     throughput: float
-    """Samples a second over all GPUs."""
+    """Samples per second over all GPUs."""
     throughput_per_gpu: float
+    """Samples per second per GPU."""
     step_time: float
+    """Seconds per step."""
     scaling_efficiency: float
-    """Throughput a GPU compared with one GPU alone."""
+    """Throughput per GPU relative to a run on one GPU."""
     scaling_efficiency_vs_node: float
-    """Throughput a GPU compared with one node alone."""
+    """Throughput per GPU relative to a run on one node."""
     time_to_train: float
-    """Seconds for the plan's epochs."""
+    """Seconds for all epochs of the plan."""
     breakdown: Breakdown
+    """Parts of the step time."""
     communication_time: float
-    """Seconds of communication in a step, hidden or not."""
+    """Seconds of communication per step, overlapped or exposed."""
     interval: Interval
-    memory: Memory
+    """Prediction intervals of the metrics."""
+    memory: MemoryUse
+    """Bytes of memory on each GPU."""
     buffers: tuple[Transfer, ...]
-    """What travels in a step, in order."""
+    """Messages of a step in the order in which they are sent."""
     timeline: Timeline
+    """Spans of a step in steady state."""
     compute_scale: float
-    """By which an anchor lengthened compute; 1 without one."""
+    """Factor of the anchor on compute times; 1 without an anchor."""
     calibration: str | None = None
-    """Name of the one whose values *scenario* has."""
+    """Name of the calibration; None without one."""

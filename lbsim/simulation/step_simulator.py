@@ -1,79 +1,38 @@
-"""The simpy model of a step: a compute stream, communication streams, and links as resources.
+"""Discrete-event simulation of a step with SimPy: a compute stream, communication streams and shared links.
 
-Backward makes gradients ready; each fusion buffer becomes a process that waits for a communication stream, copies
-the gradients in, runs the collective's phases, which share the links they cross fairly, and copies them out. The
-update waits for all of them. A loader prepares the next step's input meanwhile. Steps are played until one repeats
-the one before it: that is the steady state, in which what was prepared ahead no longer flatters.
+Backward completes gradients. Each fusion buffer is a process that waits for a communication stream, copies the
+gradients into the buffer, runs the phases of the collective, which share the links that they cross equally, and copies
+the gradients out. The update waits for all buffers. A loader prepares the input of the next step concurrently. Steps
+are simulated until a step takes as long as the previous one, which is the steady state: input prepared before the
+first step no longer shortens the step.
 """
 
 from collections import Counter
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import simpy
 
-from lbsim.communication.collective import Collective, LinkName, Phase
-from lbsim.communication.fabric import Fabric
-from lbsim.communication.fusion import FusionBuffer
-from lbsim.compute.gradients import ComputeTimes
+from lbsim.communication.collective import LinkName, Phase
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
 from lbsim.simulation.timeline import Span, Timeline
+
+__all__ = ["Process", "simulate_schedule"]
 
 _MOST_STEPS = 50
 _SAME = 1e-9
-"""Relative difference below which two steps take equally long."""
+"""Relative difference below which two step times count as equal."""
 
 Process = Generator[simpy.Event, Any, None]
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """A fusion buffer and the collective that carries it."""
+def simulate_schedule(schedule: StepSchedule, streams: int = 1) -> Timeline:
+    """Return the timeline of a step of *schedule* in steady state, with times relative to the start of that step.
 
-    buffer: FusionBuffer
-    collective: Collective
-    fabric: Fabric
-    """As the protocol that carries it uses it."""
-    copy_time: float = 0.0
-    """Seconds to copy the gradients into the buffer and out of it, half before and half after."""
-
-    @property
-    def message(self) -> float:
-        """Bytes."""
-        return self.buffer.message
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the gradients in the buffer."""
-        return self.buffer.tensors
-
-    @property
-    def algorithm(self) -> str:
-        """The algorithm that carries it."""
-        return self.collective.algorithm
-
-
-@dataclass(frozen=True)
-class StepSchedule:
-    """All that happens in one step of training."""
-
-    times: ComputeTimes
-    transfers: tuple[Transfer, ...] = ()
-    overlap: bool = True
-    overlap_slowdown: float = 0.0
-    """Share by which compute takes longer while a collective is under way."""
-    overhead: float = 0.0
-    """Seconds a step that nothing hides."""
-    input_time: float = 0.0
-    """Seconds to prepare one step's input, which overlaps with the step before."""
-
-
-def simulate(step: StepSchedule, streams: int = 1) -> Timeline:
-    """Play steps until one takes as long as the one before it, and return that one.
-
-    *streams* collectives may be under way at once; their phases share the links that they cross fairly.
+    At most *streams* collectives run concurrently; their phases share the links that they cross equally. After 50
+    steps without a steady state, the last step is returned.
     """
-    machine = _Machine(step, streams)
+    machine = _StepProcesses(schedule, streams)
     machine.environment.process(machine.load())
     machine.environment.run(machine.environment.process(machine.train()))
     start, end = machine.boundaries[-2:]
@@ -85,9 +44,9 @@ def simulate(step: StepSchedule, streams: int = 1) -> Timeline:
     return Timeline(tuple(spans), end - start)
 
 
-class _Machine:
-    def __init__(self, step: StepSchedule, streams: int) -> None:
-        self.step = step
+class _StepProcesses:
+    def __init__(self, schedule: StepSchedule, streams: int) -> None:
+        self.schedule = schedule
         self.environment = simpy.Environment()
         self.streams = simpy.Resource(self.environment, streams)
         self.users: Counter[LinkName] = Counter()
@@ -99,50 +58,50 @@ class _Machine:
         self.boundaries = [0.0]
 
     def train(self) -> Process:
-        """Run one step after another until they repeat."""
-        times, ends = self.step.times, self.boundaries
+        """Run steps until the step time is constant."""
+        times, ends = self.schedule.times, self.boundaries
         while len(ends) <= _MOST_STEPS:
             yield self.inputs.get()
             yield from self._compute("input", times.input_overhead)
             yield from self._compute("forward", times.forward)
             sent = yield from self._backward()
             yield from sent
-            yield from self._wait("compute", "update", times.update + self.step.overhead)
+            yield from self._wait("compute", "update", times.update + self.schedule.overhead)
             ends.append(self.environment.now)
             if len(ends) > 2 and abs(ends[-1] - 2 * ends[-2] + ends[-3]) <= _SAME * (ends[-1] - ends[-2]):
                 return
 
     def load(self) -> Process:
-        """Prepare each step's input, at most one ahead."""
+        """Prepare the input of each step, at most one step ahead."""
         while True:
-            yield self.environment.timeout(self.step.input_time)
+            yield self.environment.timeout(self.schedule.input_time)
             yield self.inputs.put(None)
 
     def _backward(self) -> Generator[simpy.Event, Any, list[simpy.Process]]:
         sent = []
         done = 0.0
-        for transfer in self.step.transfers:
-            if self.step.overlap:
+        for transfer in self.schedule.transfers:
+            if self.schedule.overlap:
                 yield from self._compute("backward", transfer.buffer.ready - done)
                 done = transfer.buffer.ready
                 sent.append(self.environment.process(self._send(transfer)))
-        yield from self._compute("backward", self.step.times.backward - done)
-        if not self.step.overlap:
-            sent = [self.environment.process(self._send(transfer)) for transfer in self.step.transfers]
+        yield from self._compute("backward", self.schedule.times.backward - done)
+        if not self.schedule.overlap:
+            sent = [self.environment.process(self._send(transfer)) for transfer in self.schedule.transfers]
         return sent
 
     def _compute(self, name: str, seconds: float) -> Process:
-        """Compute for *seconds*, longer while a collective is under way."""
+        """Compute for *seconds*, at a lower rate while a collective runs."""
         if seconds <= 0:
             return
         start = self.environment.now
-        if not (self.step.overlap_slowdown and self.step.transfers):
+        if not (self.schedule.overlap_slowdown and self.schedule.transfers):
             yield self.environment.timeout(seconds)
-        while self.step.overlap_slowdown and self.step.transfers and seconds > 0:
-            pace = 1 + (self.step.overlap_slowdown if self.communicating else 0.0)
-            began, end = self.environment.now, self.environment.timeout(seconds * pace)
+        while self.schedule.overlap_slowdown and self.schedule.transfers and seconds > 0:
+            slowdown = 1 + (self.schedule.overlap_slowdown if self.communicating else 0.0)
+            began, end = self.environment.now, self.environment.timeout(seconds * slowdown)
             yield end | self.change
-            seconds = 0.0 if end.processed else seconds - (self.environment.now - began) / pace
+            seconds = 0.0 if end.processed else seconds - (self.environment.now - began) / slowdown
         self.spans.append(Span("compute", name, start, self.environment.now))
 
     def _send(self, transfer: Transfer) -> Process:
@@ -151,7 +110,7 @@ class _Machine:
         with self.streams.request() as stream:
             yield stream
             start = self.environment.now
-            self._communicating(+1)
+            self._count_communication(+1)
             collective, library = transfer.collective, transfer.fabric.library
             yield from self._wait(
                 "library", "pack and start", transfer.copy_time / 2 + library.per_collective * bool(collective.phases)
@@ -159,12 +118,12 @@ class _Machine:
             for phase in collective.phases:
                 yield from self._share(phase, transfer.fabric.phase_time(phase))
             yield from self._wait("library", "unpack", transfer.copy_time / 2)
-            self._communicating(-1)
+            self._count_communication(-1)
             name = f"{transfer.algorithm}, {len(transfer.tensors)} tensors"
             self.spans.append(Span("communication", name, start, self.environment.now))
 
     def _share(self, phase: Phase, seconds: float) -> Process:
-        """Run a phase that takes *seconds* alone, and as many times longer as phases share its busiest link."""
+        """Run a phase of *seconds* on idle links; its rate is divided by the number of phases on its busiest link."""
         if self.streams.capacity == 1:
             yield from self._wait("links", phase.name, seconds)
             return
@@ -190,7 +149,7 @@ class _Machine:
             yield self.environment.timeout(seconds)
             self.spans.append(Span(stream, name, start, self.environment.now))
 
-    def _communicating(self, change: int) -> None:
+    def _count_communication(self, change: int) -> None:
         self.communicating += change
         self.change.succeed()
         self.change = self.environment.event()

@@ -1,4 +1,4 @@
-"""How much longer the slowest of many ranks takes, and which parts are slow by name."""
+"""Stragglers: the expected slowdown of a step by the slowest of many ranks."""
 
 import math
 from functools import lru_cache
@@ -6,13 +6,17 @@ from functools import lru_cache
 from lbsim.profiles.hardware import Cluster
 from lbsim.profiles.slow_parts import slow_parts
 
+__all__ = ["compute_slowdown", "expected_maximum", "expected_slowdown"]
+
 _REACH = 9.0
+"""Standard deviations on each side of the range of integration."""
 _INTERVALS = 400
+"""Intervals of Simpson's rule."""
 
 
 @lru_cache(maxsize=4096)
 def expected_maximum(ranks: int) -> float:
-    r"""Return the expected maximum of *ranks* independent standard normal numbers.
+    r"""Return the expected maximum of *ranks* independent standard normal variables.
 
     .. math:: E = \int_0^\infty (1 - \Phi(x)^n) dx - \int_{-\infty}^0 \Phi(x)^n dx
 
@@ -31,14 +35,15 @@ def expected_maximum(ranks: int) -> float:
     return total * step / 3
 
 
-def slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1) -> float:
-    r"""Return the share by which a step in which everyone waits for the slowest is longer: :math:`σ E[max_n]`.
+def expected_slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1) -> float:
+    r"""Return the fraction by which waiting for the slowest of n *ranks* lengthens a step: :math:`σ E[max_n]`.
 
-    *spread*, σ, is the standard deviation of a rank's step as a share of it. Ranks vary independently and
-    normally; no published row tells whether they do (a constant a step fits as well).
+    *spread*, σ, is the standard deviation of a rank's step time as a fraction of it. Assumed: ranks vary
+    independently and normally; no published measurement confirms it (a constant per step fits as well).
 
-    With a spread τ between m nodes of k ranks as well, :math:`σ E_k + \sqrt{τ^2 + σ^2 w^2} E_m` with
-    :math:`w = (E_n - E_k) / E_m`: exact where τ or σ is 0 or k is 1, within 2 % of what is drawn elsewhere.
+    With *node_spread*, τ, between m *nodes* of k ranks the result is :math:`σ E_k + \sqrt{τ^2 + σ^2 w^2} E_m` with
+    :math:`w = (E_n - E_k) / E_m`, where :math:`E_n` is the expected maximum of n standard normal variables. It is
+    exact if τ or σ is 0 or k is 1; otherwise it is within 2 % of random draws.
     """
     if not node_spread or nodes == 1:
         return spread * expected_maximum(ranks)
@@ -47,11 +52,12 @@ def slowdown(spread: float, ranks: int, node_spread: float = 0.0, nodes: int = 1
     return spread * inside + math.hypot(node_spread, spread * weight) * between
 
 
-def slowest_compute(cluster: Cluster, gpus: int, spread: float) -> float:
-    """Return the share by which the slowest of *gpus* computes longer: by chance, or because it is named as slow.
+def compute_slowdown(cluster: Cluster, gpus: int, spread: float) -> float:
+    """Return the fraction by which compute on the slowest of *gpus* GPUs takes longer, at random or as a slow part.
 
-    The larger of the two is taken; what both together add is for the per-rank evaluator.
+    The result is the larger of the two; `lbsim.simulation.per_rank` simulates their combination. *spread* is the
+    standard deviation of a rank's step time as a fraction of it.
     """
     nodes = -(-gpus // cluster.gpus_per_node)
-    by_chance = slowdown(spread, gpus, cluster.node_spread, nodes)
-    return max(by_chance, *(part.compute - 1 for part in slow_parts(cluster, gpus)), 0.0)
+    random = expected_slowdown(spread, gpus, cluster.node_spread, nodes)
+    return max(random, *(part.compute - 1 for part in slow_parts(cluster, gpus)), 0.0)

@@ -1,31 +1,37 @@
-"""What happened when: the spans of one step, simulated or measured."""
+"""Timelines: the spans of a simulated or measured step."""
 
 from dataclasses import dataclass
+
+__all__ = ["Span", "Timeline"]
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took from *start* to *end*, in seconds after the step began."""
+    """Interval of activity on a stream."""
 
     stream: str
-    """``compute``, ``communication``, and what a communication is made of: ``library`` and ``links``."""
+    """``compute``, ``communication``, or a part of communication: ``library`` or ``links``."""
     name: str
+    """Label of the activity."""
     start: float
+    """Seconds from the start of the step."""
     end: float
+    """Seconds from the start of the step."""
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Seconds from *start* to *end*."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The spans of one step in its steady state."""
+    """Spans of one step in steady state."""
 
     spans: tuple[Span, ...]
     step_time: float
+    """Seconds of the step."""
 
     def busy(self, stream: str) -> float:
-        """Return the seconds that the spans of *stream* last, added up."""
+        """Return the total seconds of the spans of *stream*."""
         return sum(span.duration for span in self.spans if span.stream == stream)

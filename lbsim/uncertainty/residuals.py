@@ -1,7 +1,7 @@
-"""The errors that predictions had on rows that the fit had not seen, by class of prediction.
+"""Held-out errors of predictions by class, from which intervals are computed.
 
-Each is a *lag*, the logarithm of observed over predicted seconds: above zero where the real machine was slower. They
-stand under what was left out together, because `lbsim.uncertainty.conformal` weighs these groups and not the rows.
+An error is a *lag*: the logarithm of observed over predicted seconds, positive where the real system is slower. Lags
+are grouped by what was held out at once, because `lbsim.uncertainty.conformal` weights groups and not rows.
 """
 
 from typing import Annotated, Any, ClassVar, cast
@@ -12,71 +12,75 @@ from lbsim.profiles.profile import Profile, Table
 from lbsim.uncertainty.conformal import Bounds, Groups, bounds
 from lbsim.units import Factor, Share
 
+__all__ = ["LAST_EARLY_YEAR", "LagsByArithmetic", "LagsBySoftware", "Residuals"]
+
 
 def _split(given: Any) -> Any:
-    """Return the words of a text, which are read in a quarter of the time that an array of TOML takes."""
+    """Return the words of a text, which parses in a quarter of the time of a TOML array."""
     return given.split() if isinstance(given, str) else given
 
 
 _Lags = Annotated[tuple[Annotated[float, AllowInfNan(False)], ...], Field(min_length=1), BeforeValidator(_split)]
-Lags = Annotated[dict[str, _Lags], Field(min_length=2)]
-"""By what was left out together; of one group alone nothing is learnt about the next."""
+_LagsByGroup = Annotated[dict[str, _Lags], Field(min_length=2)]
+"""Lags by held-out group; one group carries no information about the next, so there are at least two."""
 
 
-EARLY = 2018
-"""The last year of early software. Of 2019 hardly a rate is published; what came after fuses, overlaps and feeds GPUs
-better."""
+LAST_EARLY_YEAR = 2018
+"""Last release year of early software. Hardly any rate of 2019 is published; later software fuses operations, overlaps
+communication and feeds the GPUs better."""
 
 
-class ByArithmetic(Table):
-    """By whether tensor cores are used, TF32 among them."""
+class LagsByArithmetic(Table):
+    """Lags by the units that compute products: vector units, or tensor cores (TF32 included)."""
 
-    vector: Lags
-    tensor: Lags
+    vector: _LagsByGroup
+    tensor: _LagsByGroup
 
 
-class BySoftware(Table):
-    """By the age of the software and by whether tensor cores are used."""
+class LagsBySoftware(Table):
+    """Lags by age of the software, and for recent software by arithmetic."""
 
-    early: Lags
-    """Of `EARLY` or before, on whatever cores."""
-    vector: Lags
-    tensor: Lags
+    early: _LagsByGroup
+    """Software of `LAST_EARLY_YEAR` or before, with any arithmetic."""
+    vector: _LagsByGroup
+    tensor: _LagsByGroup
 
 
 class Residuals(Profile):
-    """Lags of what was left out, by class."""
+    """Lags of held-out rows, by class of prediction."""
 
     kind: ClassVar[str] = "residuals"
 
-    model: ByArithmetic
-    """One accelerator, a model that the fit had not seen."""
-    system: ByArithmetic
-    """One accelerator, a source that the fit had not seen, with a software that it had."""
-    software: Lags
-    """The same with a software that it had not seen either."""
-    card: ByArithmetic
-    """One accelerator that the fit had not seen."""
-    several: BySoftware
-    """Rates and times of several accelerators, not anchored, of a source that the fit had not seen."""
-    several_software: BySoftware
-    """The same with a software that the fit had not seen either."""
-    in_node: ByArithmetic
-    """Scaling from one accelerator to several of a node, anchored on the one."""
-    across_nodes: ByArithmetic
-    larger: ByArithmetic
-    """Scaling to more accelerators than were measured, of a system whose smaller scales the fit has seen."""
-    anchored_batch: Lags
-    """One accelerator anchored on the same model and precision with another batch."""
-    anchored_precision: Lags
-    """One accelerator anchored on the same model at another precision."""
-    all_reduce: Lags
-    """One all-reduce, alone on its links."""
+    model: LagsByArithmetic
+    """One accelerator, held-out model."""
+    system: LagsByArithmetic
+    """One accelerator, held-out source, software seen by the fit."""
+    software: _LagsByGroup
+    """One accelerator, held-out source and software."""
+    card: LagsByArithmetic
+    """Held-out accelerator."""
+    several: LagsBySoftware
+    """Several accelerators, not anchored, held-out source: rates and times."""
+    several_software: LagsBySoftware
+    """Several accelerators, not anchored, held-out source and software."""
+    in_node: LagsByArithmetic
+    """Scaling from one accelerator, the anchor, to several of one node."""
+    across_nodes: LagsByArithmetic
+    """Scaling from one accelerator, the anchor, to several nodes."""
+    larger: LagsByArithmetic
+    """Scaling to more accelerators than the fit has seen of the same system."""
+    anchored_batch: _LagsByGroup
+    """One accelerator, anchored on the same model and precision at another batch."""
+    anchored_precision: _LagsByGroup
+    """One accelerator, anchored on the same model at another precision."""
+    all_reduce: _LagsByGroup
+    """One all-reduce without other traffic."""
     anchored: Factor
-    """Half-width that holds 90 % of runs of one configuration, in the logarithm."""
+    """Half-width, in the logarithm, of the 90 % interval of repeated runs of one configuration."""
     spread_low: Share
-    """Spread of the ranks' steps that is below what 95 % of systems have."""
+    """Lower bound of the spread of step times between ranks, exceeded by 95 % of systems."""
     spread_high: Share
+    """Upper bound of the spread of step times between ranks, exceeded by 5 % of systems."""
 
     def of(self, name: str) -> Groups:
         """Return the lags of the class *name*, such as ``all_reduce`` or ``model.vector``."""
@@ -86,9 +90,10 @@ class Residuals(Profile):
         return cast("Groups", found)
 
     def bounds(self, name: str, level: float, without: frozenset[str] = frozenset()) -> Bounds:
-        """Return how far off another prediction of class *name* is with probability *level*.
+        """Return the bounds of the error of a new prediction of class *name* with probability *level*.
 
-        *without* names groups that must not speak: the system itself, where what is known of it is tested.
+        Groups named in *without* are left out: the predicted system itself, where intervals are tested. If no group
+        remains, all are used.
         """
         found = {group: lags for group, lags in self.of(name).items() if group not in without}
         return bounds(found or self.of(name), level)

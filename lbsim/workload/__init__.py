@@ -1,1 +1,1 @@
-"""Models as lists of layers."""
+"""Workloads: models as lists of layers."""

@@ -1,4 +1,4 @@
-"""Stack: builds a model layer by layer from its shapes."""
+"""Builder of workloads: a stack of layers that tracks shapes, work and saved activations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,20 +6,24 @@ from math import prod
 
 from lbsim.workload.layers import Layer, Tensor, Workload
 
+__all__ = ["Stack", "is_square"]
+
 
 @dataclass
 class _Activation:
-    """What a layer hands to the next; forks share it, so that it is kept for backward once."""
+    """Activation between two layers; forks share it, so that it is saved for backward once."""
 
     kept: bool = False
 
 
 _FEW_CHANNELS = 16
-"""A group with fewer channels, as in depthwise convolutions, has kernels of its own."""
+"""Channels per group below which libraries use other kernels, as for depthwise convolutions."""
 
 
 def is_square(kernel: tuple[int, ...], channels: tuple[int, int], groups: int = 1) -> bool:
-    """Return whether Winograd's algorithm serves a convolution of stride 1, by its kernel and its channels in and out.
+    """Return whether Winograd's algorithm applies to a convolution of stride 1.
+
+    *kernel* is (height, width); *channels* are the input and output channels over all groups.
 
     >>> is_square((3, 3), (64, 64)), is_square((3, 3), (64, 64), groups=64)
     (True, False)
@@ -28,10 +32,10 @@ def is_square(kernel: tuple[int, ...], channels: tuple[int, int], groups: int = 
 
 
 class Stack:
-    """Layers as they are stacked, with the shape that the next one gets.
+    """Stack of layers with the shape of its output.
 
-    Shapes are ``(channels, height, width)`` or ``(tokens, features)``, per sample. A tensor that several layers need
-    in backward counts once in their `Layer.saved_elements`: in the first that keeps it.
+    Shapes are ``(channels, height, width)`` or ``(tokens, features)``, per sample. An activation that several layers
+    save for backward counts once, in the `Layer.saved_elements` of the first layer that saves it.
 
     >>> stack = Stack((3, 224, 224))
     >>> stack.conv2d("conv1", 64, 7, stride=2, padding=3)
@@ -46,23 +50,23 @@ class Stack:
 
     @property
     def elements(self) -> int:
-        """Of the activation that the next layer gets, per sample."""
+        """Elements of the output, per sample."""
         return prod(self.shape)
 
     def fork(self) -> "Stack":
-        """Return a stack that starts at this activation and adds to the same layers: a branch."""
+        """Return a branch: a stack that starts at this output and appends to the same layers."""
         branch = Stack(self.shape, self.layers)
         branch._activation = self._activation
         return branch
 
     def concatenate(self, name: str, branches: Sequence["Stack"]) -> None:
-        """Join *branches* along the channels: one copy forward, and one back when each branch gets its share."""
+        """Concatenate *branches* along the channels: one copy forward, one copy backward."""
         channels = sum(branch.shape[0] for branch in branches)
         self._start((channels, *branches[0].shape[1:]))
         self.layers.append(self._passes(name, "elementwise", (2, 2), saved=0.0))
 
     def select(self, name: str, tokens: int) -> None:
-        """Go on with a copy of *tokens* of the tokens, such as the masked ones."""
+        """Gather *tokens* of the tokens, such as the masked ones, by a copy."""
         self._start((tokens, self.shape[-1]))
         self.layers.append(self._passes(name, "lookup", (2, 2), saved=0.0))
 
@@ -77,7 +81,7 @@ class Stack:
         groups: int = 1,
         bias: bool = False,
     ) -> None:
-        """Add a convolution, which keeps its input; a network's first layer computes no gradient of its input."""
+        """Add a convolution, which saves its input; the first layer of a network computes no input gradient."""
         height, width = _pair(kernel)
         pad_height, pad_width = _pair(padding)
         inputs, rows, columns = self.shape
@@ -96,9 +100,9 @@ class Stack:
         self._append(replace(layer, channels=(inputs // groups, channels // groups), square=square), shape)
 
     def linear(self, name: str, features: int, *, bias: bool = True, tied: bool = False) -> None:
-        """Add a fully connected layer, which keeps its input; it works on the last dimension, or on all of an image.
+        """Add a fully connected layer, which saves its input; it maps the last dimension, or a flattened image.
 
-        A *tied* one uses another layer's weight, whose gradient is then ready only after that layer's backward.
+        A *tied* layer shares the weight of another layer; its gradient is ready after that layer's backward.
         """
         tokens, inputs = self.shape if len(self.shape) == 2 else (1, self.elements)
         layer = self._product(
@@ -113,12 +117,16 @@ class Stack:
     def product(
         self, name: str, flops: float, elements: float, saved: float, shape: tuple[int, ...] | None = None
     ) -> None:
-        """Add a batched matrix product without weights, such as attention's; the shape stays if none is given."""
+        """Add a batched matrix product without weights, such as attention's.
+
+        *flops*, *elements* (read and written forward) and *saved* elements are per sample. A *shape* of None keeps the
+        current shape.
+        """
         layer = Layer(name, "product", flops, 2 * flops, elements, 2 * elements, saved, kernels=(1, 2))
         self._append(layer, self.shape if shape is None else shape)
 
     def batch_norm(self, name: str) -> None:
-        """Add batch normalisation, which keeps its input: three passes over it forward, five backward."""
+        """Add batch normalisation, which saves its input: three passes over it forward, five backward."""
         self._normalise(name, self.shape[0], (3, 5))
 
     def layer_norm(self, name: str) -> None:
@@ -128,40 +136,40 @@ class Stack:
     def relu(self, name: str) -> None:
         """Add a ReLU: two passes forward, three backward.
 
-        It works in place and keeps its output, which is the tensor that the next layer would keep as its input.
+        It works in place and saves its output, the tensor that the next layer would save as its input.
         """
         self._elementwise(name, (2, 3), saved=float(self.elements), keeps_output=True)
 
     def add(self, name: str) -> None:
-        """Add the sum with a shortcut: three passes forward, one backward, nothing to keep."""
+        """Add the sum with a shortcut: three passes forward, one backward, nothing saved."""
         self._elementwise(name, (3, 1), saved=0.0)
 
     def activation(self, name: str) -> None:
-        """Add an activation such as GELU that keeps its input: two passes forward, three backward."""
+        """Add an activation such as GELU that saves its input: two passes forward, three backward."""
         self._elementwise(name, (2, 3), saved=self._keep())
 
     def dropout(self, name: str) -> None:
-        """Add dropout: two passes forward and two back, and a mask of a byte an element, a quarter of fp32."""
+        """Add dropout: two passes forward, two backward; saves a mask of one byte per element, a quarter of fp32."""
         self._elementwise(name, (2, 2), saved=0.25 * self.elements)
 
     def local_response_norm(self, name: str) -> None:
-        """Add local response normalisation, which keeps its input and the scale: four passes forward, six back."""
+        """Add local response normalisation, which saves its input and scale: four passes forward, six backward."""
         self._append(self._passes(name, "normalisation", (4, 6), saved=self._keep() + self.elements), self.shape)
 
     def softmax(self, name: str, elements: float) -> None:
-        """Add a softmax over *elements* a sample, which keeps its output: two passes forward, three backward."""
+        """Add a softmax over *elements* per sample, which saves its output: two passes forward, three backward."""
         layer = Layer(name, "elementwise", 0.0, 0.0, 2 * elements, 3 * elements, elements)
         self._append(layer, self.shape, keeps_output=True)
 
     def max_pool(self, name: str, kernel: int, *, stride: int, padding: int = 0, ceil: bool = False) -> None:
-        """Add max pooling, which keeps its input; that PyTorch keeps indices too is left out."""
+        """Add max pooling, which saves its input; the indices that PyTorch also saves are ignored."""
         before, saved = self.elements, self._keep()
         shape = self._pooled_shape(kernel, stride, padding, ceil=ceil)
         moved = float(before + prod(shape))
         self._append(Layer(name, "pooling", 0.0, 0.0, moved, moved + before, saved), shape)
 
     def average_pool(self, name: str, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
-        """Add average pooling; its backward needs only shapes."""
+        """Add average pooling, which saves nothing: its backward needs only shapes."""
         shape = self._pooled_shape(kernel, stride, padding, ceil=False)
         moved = float(self.elements + prod(shape))
         self._append(Layer(name, "pooling", 0.0, 0.0, moved, moved, 0.0), shape)
@@ -173,13 +181,16 @@ class Stack:
         self._append(Layer(name, "pooling", 0.0, 0.0, moved, moved, 0.0), (channels, 1, 1))
 
     def embedding(self, name: str, rows: int, features: int, tokens: int) -> None:
-        """Add a table of *rows* embeddings of which each sample looks up *tokens*; gradients are dense."""
+        """Add an embedding table of *rows* x *features*; each sample looks up *tokens* rows; gradients are dense."""
         moved = 2.0 * tokens * features
         weight = Tensor(f"{name}.weight", rows * features)
         self._append(Layer(name, "lookup", 0.0, 0.0, moved, moved, 0.0, (weight,)), (tokens, features))
 
     def build(self, name: str, *, source: str, input_bytes: float, samples: int, validation_samples: int) -> Workload:
-        """Return the workload that these layers make."""
+        """Return the workload of these layers.
+
+        *input_bytes* is the size of one sample; *samples* and *validation_samples* are the sizes of the data set.
+        """
         return Workload(name, tuple(self.layers), source, input_bytes, samples, validation_samples)
 
     def _append(self, layer: Layer, shape: tuple[int, ...], *, keeps_output: bool = False) -> None:
@@ -187,18 +198,18 @@ class Stack:
         self._start(shape, kept=keeps_output)
 
     def _start(self, shape: tuple[int, ...], *, kept: bool = False) -> None:
-        """Go on from a new activation."""
+        """Replace the output by a new activation of *shape*."""
         self.shape = shape
         self._activation = _Activation(kept)
 
     def _keep(self) -> float:
-        """Return the elements to keep so that backward has this layer's input: none if they are kept already."""
+        """Return the elements that this layer must save to have its input in backward; 0 if already saved."""
         elements = 0.0 if self._activation.kept else float(self.elements)
         self._activation.kept = True
         return elements
 
     def _product(self, name: str, kind: str, *, flops: float, moved: float, tensors: tuple[Tensor, ...]) -> Layer:
-        """Return a layer that multiplies its input with weights: backward, once for each, at the same work."""
+        """Return a layer that multiplies its input by weights; backward repeats it for each of the two gradients."""
         kernels = 1 if not self.layers else 2
         return Layer(name, kind, flops, kernels * flops, moved, 2 * moved, self._keep(), tensors, kernels=(1, kernels))
 
@@ -222,7 +233,7 @@ class Stack:
 
 
 def _weight_and_bias(name: str, weights: int, biases: int) -> tuple[Tensor, ...]:
-    """Return the tensors that exist."""
+    """Return the weight and the bias, without those that have no elements."""
     tensors = (Tensor(f"{name}.weight", weights), Tensor(f"{name}.bias", biases, adapted=False))
     return tuple(tensor for tensor in tensors if tensor.elements)
 
@@ -232,7 +243,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _pooled(size: int, kernel: int, stride: int, padding: int, *, ceil: bool) -> int:
-    """Return the size after pooling; rounded up, a window must still start inside the image or its left padding."""
+    """Return the size after pooling; with *ceil*, a window must start inside the image or its left padding."""
     room = size + 2 * padding - kernel
     windows = (-(-room // stride) if ceil else room // stride) + 1
     return windows - 1 if (windows - 1) * stride >= size + padding else windows

@@ -1,46 +1,50 @@
-"""A model as the simulator sees it: layers with their work, their tensors and their memory.
+"""Workloads: models as lists of layers with their work, tensors and saved activations.
 
-A workload file in ``lbsim/workload/models`` builds one from real shapes with a `Stack`.
+The modules of ``lbsim/workload/models`` build them from real shapes with a `lbsim.workload.builder.Stack`.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
+__all__ = ["Layer", "Tensor", "Workload"]
+
 
 @dataclass(frozen=True)
 class Tensor:
-    """A trainable tensor; its gradient has as many elements."""
+    """Trainable tensor; its gradient has the same number of elements."""
 
     name: str
     elements: int
     adapted: bool = True
-    """Whether LARS and weight decay apply: not to biases and normalisation parameters."""
+    """Whether LARS and weight decay apply; False for biases and normalisation parameters."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer and what one sample costs in it, forward and backward."""
+    """Layer of a model, with its cost per sample, forward and backward."""
 
     name: str
     kind: str
     """``convolution``, ``linear``, ``product``, ``normalisation``, ``elementwise``, ``pooling`` or ``lookup``."""
     forward_flops: float
-    """Per sample; a multiplication and an addition are two."""
+    """FLOP per sample; a multiply-add counts as two."""
     backward_flops: float
+    """FLOP per sample."""
     forward_elements: float
-    """Elements read and written per sample, when every operation is a kernel of its own."""
+    """Elements read and written per sample, without fusion of kernels."""
     backward_elements: float
+    """Elements read and written per sample, without fusion of kernels."""
     saved_elements: float
-    """Elements per sample kept from forward for backward."""
+    """Elements per sample saved in forward for backward."""
     tensors: tuple[Tensor, ...] = ()
     kernels: tuple[int, int] = (1, 1)
     """Kernels launched forward and backward."""
     channels: tuple[int, int] | None = None
-    """Of a convolution: into and out of one group."""
+    """Input and output channels per group of a convolution; None for other layers."""
     square: bool = False
-    """A 3x3 or 5x5 convolution of stride 1, which Winograd's algorithm serves; not one with a few channels a group."""
+    """Whether Winograd's algorithm applies: a 3x3 or 5x5 convolution of stride 1 with enough channels per group."""
     fusible: bool = False
-    """An element-wise operation that a fusing framework does inside the kernel before it."""
+    """Whether a framework that fuses kernels executes this layer inside the preceding kernel."""
 
     @property
     def parameters(self) -> int:
@@ -50,16 +54,19 @@ class Layer:
 
 @dataclass(frozen=True)
 class Workload:
-    """A model: its layers in forward order, and the data it is usually trained on."""
+    """Model and its data set."""
 
     name: str
     layers: tuple[Layer, ...]
+    """Layers in forward order."""
     source: str
+    """Publication or code that the layers are taken from."""
     input_bytes: float
-    """Of one sample as it is copied to the accelerator."""
+    """Bytes of one sample as copied to the accelerator."""
     samples: int
-    """In the training set."""
+    """Samples in the training set."""
     validation_samples: int
+    """Samples in the validation set; 0 if there is none."""
 
     @cached_property
     def parameters(self) -> int:
@@ -68,10 +75,10 @@ class Workload:
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
-        """The trainable tensors, in the order in which backward finishes their gradients."""
+        """Trainable tensors in the order in which backward completes their gradients."""
         return tuple(tensor for layer in reversed(self.layers) for tensor in reversed(layer.tensors))
 
     @cached_property
     def forward_flops(self) -> float:
-        """Per sample; a multiplication and an addition are two."""
+        """FLOP per sample; a multiply-add counts as two."""
         return sum(layer.forward_flops for layer in self.layers)

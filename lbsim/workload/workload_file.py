@@ -1,8 +1,7 @@
-"""A workload as a file: what ``lbsim workload trace`` writes and ``--model FILE`` reads, without torch.
+"""Workload files in JSON or TOML: the output of ``lbsim workload trace``, read by ``--model FILE`` without torch.
 
-JSON or TOML. Layers stand in forward order; what is counted is elements, so that one file serves every precision.
-The sums that the file states for its reader, and the order in which backward finishes the gradients, are checked
-against the layers.
+Layers are in forward order. Sizes are in elements, so that one file serves every precision. The totals and the order
+of the gradients, which the file states for its reader, must agree with the layers.
 """
 
 import json
@@ -15,23 +14,36 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lbsim.errors import InputError, in_one_line
+from lbsim.errors import InputError, from_validation_error
 from lbsim.profiles import catalog
 from lbsim.profiles.profile import Table, Text
 from lbsim.units import DATA, Bytes
 from lbsim.workload.layers import Layer, Tensor, Workload
 
+__all__ = [
+    "SUFFIXES",
+    "Amount",
+    "Count",
+    "LayerKind",
+    "LayerTable",
+    "TensorTable",
+    "WorkloadTable",
+    "is_workload_file",
+    "read_workload",
+    "workload_to_json",
+]
+
 SUFFIXES = (".json", ".toml")
 _ROUNDING = 1e-9
-"""Relative; sums of floats depend on their order."""
+"""Relative tolerance of sums, because a sum of floats depends on its order."""
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-Kind = Literal["convolution", "linear", "product", "normalisation", "elementwise", "pooling", "lookup"]
+LayerKind = Literal["convolution", "linear", "product", "normalisation", "elementwise", "pooling", "lookup"]
 
 
 class TensorTable(Table):
-    """A `Tensor` in a file."""
+    """Schema of a `Tensor` in a workload file."""
 
     name: Text
     elements: int = Field(ge=1)
@@ -39,10 +51,10 @@ class TensorTable(Table):
 
 
 class LayerTable(Table):
-    """A `Layer` in a file: a sample's operations, and elements moved and kept."""
+    """Schema of a `Layer` in a workload file; costs are per sample."""
 
     name: Text
-    kind: Kind
+    kind: LayerKind
     forward_flops: Amount = 0.0
     backward_flops: Amount = 0.0
     forward_elements: Amount
@@ -55,27 +67,27 @@ class LayerTable(Table):
     fusible: bool = False
 
     def layer(self) -> Layer:
-        """Return what the simulator computes with."""
+        """Return the layer."""
         tensors = tuple(Tensor(**tensor.model_dump()) for tensor in self.tensors)
         return Layer(**self.model_dump(exclude={"tensors"}), tensors=tensors)
 
 
 class WorkloadTable(Table):
-    """A `Workload` in a file."""
+    """Schema of a workload file."""
 
     format: Literal["lbsim workload"]
     version: Literal[1]
     name: Text
     source: Text
     input: Bytes
-    """Of one sample as it is copied to the accelerator."""
+    """Bytes of one sample as copied to the accelerator."""
     samples: int = Field(ge=1)
     validation_samples: Count = 0
     parameters: Count | None = None
     forward_flops: Amount | None = None
     layers: tuple[LayerTable, ...] = Field(min_length=1)
     gradients: tuple[str, ...] | None = None
-    """In the order in which backward finishes them."""
+    """Names of the trainable tensors in the order in which backward completes their gradients."""
 
     @model_validator(mode="after")
     def _sums_are_the_layers(self) -> Self:
@@ -83,46 +95,53 @@ class WorkloadTable(Table):
         names = tuple(tensor.name for tensor in workload.tensors)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"layers: two tensors are named '{twice}'; a tied one stands in its first layer alone")
+            raise ValueError(f"layers: two tensors are named '{twice}'; list a tied tensor only in its first layer")
         if self.parameters not in {None, workload.parameters}:
-            raise ValueError(f"parameters: {self.parameters}, but those of the layers add up to {workload.parameters}")
+            raise ValueError(
+                f"parameters: {self.parameters}, but the layers' parameters add up to {workload.parameters}"
+            )
         if self.forward_flops is not None and not isclose(
             self.forward_flops, workload.forward_flops, rel_tol=_ROUNDING
         ):
             raise ValueError(
-                f"forward_flops: {self.forward_flops:.15g}, but those of the layers add up to "
+                f"forward_flops: {self.forward_flops:.15g}, but the layers' FLOP add up to "
                 f"{workload.forward_flops:.15g}"
             )
         if self.gradients not in {None, names}:
-            raise ValueError("gradients: not the layers' tensors from the last to the first; correct or remove them")
+            raise ValueError(
+                "gradients: not the layers' tensors from the last layer to the first; correct or remove the list"
+            )
         return self
 
     def workload(self) -> Workload:
-        """Return what the simulator computes with."""
+        """Return the workload."""
         layers = tuple(layer.layer() for layer in self.layers)
         return Workload(self.name, layers, self.source, self.input, self.samples, self.validation_samples)
 
 
-def is_file(model: str) -> bool:
-    """Return whether *model* means a file and not a name."""
+def is_workload_file(model: str) -> bool:
+    """Return whether *model* is the path of a workload file, by its suffix, and not the name of a model."""
     return model.endswith(SUFFIXES)
 
 
-def read(file: Path) -> Workload:
-    """Return the workload in *file*; InputError names the file and its first faulty field."""
+def read_workload(file: Path) -> Workload:
+    """Return the workload in *file*.
+
+    InputError, with the file and the first invalid field, if it cannot be read.
+    """
     try:
         stamp = file.stat()
     except OSError:
-        raise InputError(f"no model file '{file}'; lbsim workload trace writes one") from None
+        raise InputError(f"no model file '{file}'; write one with lbsim workload trace") from None
     return _read(file, stamp.st_mtime_ns, stamp.st_size)
 
 
 @lru_cache(maxsize=8)
-def _read(file: Path, changed: int, size: int) -> Workload:  # noqa: ARG001  # a file that changed is read again
+def _read(file: Path, changed: int, size: int) -> Workload:  # noqa: ARG001  # part of the cache key: a changed file is read again
     try:
         return WorkloadTable.model_validate(_content(file), context=file).workload()
     except ValidationError as error:
-        raise in_one_line(error, str(file)) from None
+        raise from_validation_error(error, str(file)) from None
 
 
 def _content(file: Path) -> Any:
@@ -134,8 +153,8 @@ def _content(file: Path) -> Any:
         raise InputError(f"{file}: {error}") from None
 
 
-def text(workload: Workload) -> str:
-    """Return *workload* as JSON, a layer a line; what has its default is left out."""
+def workload_to_json(workload: Workload) -> str:
+    """Return *workload* as the JSON text of a workload file, one layer per line, without default values."""
     return "".join(_lines(workload))
 
 

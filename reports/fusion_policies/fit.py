@@ -20,12 +20,12 @@ from scipy.optimize import least_squares
 
 from lbsim import Scenario
 from lbsim.communication.all_reduce import ring
-from lbsim.communication.fabric import Fabric, closed_form, quickest
-from lbsim.communication.optimal_fusion import end, merged_while_waiting
+from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
+from lbsim.communication.optimal_fusion import completion_time, mg_wfbp
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import compute_times
 from lbsim.profiles.hardware import Cluster
-from lbsim.simulation.stragglers import slowdown
+from lbsim.simulation.stragglers import expected_slowdown
 
 HERE = Path(__file__).parent
 NETWORKS = ("hkbu-10gbe", "hkbu-100gbe", "hkbu-ib")
@@ -110,19 +110,19 @@ class Model:
         scenario = self.scenarios[row.id]
         software = scenario.software
         fabric = Fabric.of(fitted(scenario.cluster, values), software.library, row.gpus)
-        times = self.compute[row.model].scaled(1 + slowdown(software.straggler_spread, row.gpus))
+        times = self.compute[row.model].scaled(1 + expected_slowdown(software.straggler_spread, row.gpus))
         messages = [4.0 * gradient.elements for gradient in times.gradients]
         ready = [gradient.ready for gradient in times.gradients]
 
         def cost(message: float) -> float:
-            return closed_form(*quickest(message, ring.all_reduce, fabric))
+            return closed_form(*fastest_protocol(message, ring.all_reduce, fabric))
 
         if row.policy == "one-buffer":
             return times.forward + times.backward + cost(sum(messages)) + times.update
         cuts = list(range(len(messages) + 1))
         if row.policy == "merged":
-            cuts = merged_while_waiting(messages, ready, cost)
-        return times.forward + end(cuts, messages, ready, cost, software.overlap_slowdown) + times.update
+            cuts = mg_wfbp(messages, ready, cost)
+        return times.forward + completion_time(cuts, messages, ready, cost, software.overlap_slowdown) + times.update
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from lbsim.scenario.scenario import Scenario, override
 from lbsim.simulation.metrics import ScenarioMetrics
 from lbsim.uncertainty.conformal import Bounds, Groups, bounds
 from lbsim.uncertainty.interval import interval, larger_class, scaling_class
-from lbsim.uncertainty.residuals import EARLY, Residuals
+from lbsim.uncertainty.residuals import LAST_EARLY_YEAR, Residuals
 
 FILE = SHIPPED_PROFILES / "residuals" / "published.toml"
 LEFT_OUT = Path(__file__).parents[1] / "single_gpu_fit" / "left_out.csv"
@@ -87,7 +87,7 @@ def halves(lines: Iterable[Line]) -> tuple[list[Line], list[Line]]:
     """Return the lines with early software and those with later software."""
     found: tuple[list[Line], list[Line]] = ([], [])
     for line in lines:
-        found[int(line["year"] or EARLY + 1) > EARLY].append(line)
+        found[int(line["year"] or LAST_EARLY_YEAR + 1) > LAST_EARLY_YEAR].append(line)
     return found
 
 
@@ -237,7 +237,7 @@ def place_of(line: Line) -> str:
     kind = "fp32" if line["cores"] == "vector" else "tensor cores"
     if line["place"] == "one":
         return f"one GPU, {kind}"
-    return f"several GPUs, {'early software' if int(line['year']) <= EARLY else kind}"
+    return f"several GPUs, {'early software' if int(line['year']) <= LAST_EARLY_YEAR else kind}"
 
 
 def table_of_intervals(found: Mapping[str, Inside]) -> str:

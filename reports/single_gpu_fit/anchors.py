@@ -17,13 +17,13 @@ from fit import summary
 from lbsim.compute.roofline import compute_times
 from lbsim.evaluation.single_gpu.rates import kernel_time, rates
 from lbsim.measurements.observation import Observation
-from lbsim.profiles.hardware import Speed
+from lbsim.profiles.hardware import RelativeSpeed
 
 
 def times(row: Observation) -> tuple[float, float]:
     """Return the seconds of compute and of the update of *row* with a software that nobody has fitted."""
     software = row.scenario.software
-    unknown = software.model_copy(update={"kernel_time": kernel_time(software.name, {}), "speed": Speed()})
+    unknown = software.model_copy(update={"kernel_time": kernel_time(software.name, {}), "speed": RelativeSpeed()})
     found = compute_times(row.scenario.model_copy(update={"software": unknown}))
     return found.input_overhead + found.forward + found.backward, found.update
 

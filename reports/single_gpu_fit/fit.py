@@ -30,7 +30,7 @@ from lbsim.profiles.catalog import PUBLISHED_CASES, SHIPPED_PROFILES
 from lbsim.profiles.hardware import Accelerator
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Anchor
-from lbsim.simulation.anchor import measured_factor
+from lbsim.simulation.anchor import factor_as_measured
 
 HERE = Path(__file__).parent
 KERNELS = "cudnn"
@@ -122,7 +122,7 @@ def write_nodes() -> None:
         if observed.quantity == "time_to_train":
             rate = plan.epochs * scenario.workload.samples / observed.si
         anchor = Anchor(throughput=rate, gpus=plan.gpus)
-        speed = card.speed.vector / measured_factor(scenario, compute_times(scenario), anchor)
+        speed = card.speed.vector / factor_as_measured(scenario, compute_times(scenario), anchor)
         told = f"{rate / plan.gpus:.1f} samples/s a node ({observed.id})"
         note = f"speed by reports/single_gpu_fit/fit.py, on one rate: {told}"
         put(

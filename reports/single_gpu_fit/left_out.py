@@ -26,7 +26,7 @@ from lbsim.measurements.case import case_files, held_out_observation, read_case_
 from lbsim.measurements.case_class import SCALING, CaseClass
 from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES
-from lbsim.profiles.hardware import Speed
+from lbsim.profiles.hardware import RelativeSpeed
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import ScenarioMetrics
 
@@ -56,12 +56,14 @@ def as_fitted(scenario: Scenario, values: Values, fitted: Iterable[Observation])
     if software.kernels.name == KERNELS:
         software = software.model_copy(update={"kernels": software.kernels.model_copy(update=kernels(values))})
     if any(rate.scenario.software.name == software.name for rate in fitted):
-        speed = {name: math.exp(values.get(f"software {software.name} {name}", 0.0)) for name in Speed.model_fields}
+        speed = {
+            name: math.exp(values.get(f"software {software.name} {name}", 0.0)) for name in RelativeSpeed.model_fields
+        }
         software = software.model_copy(
-            update={"kernel_time": kernel_time(software.name, values), "speed": Speed(**speed)}
+            update={"kernel_time": kernel_time(software.name, values), "speed": RelativeSpeed(**speed)}
         )
     if card.architecture not in CPUS:
-        card = card.model_copy(update={"speed": Speed(**speeds(values, card))})
+        card = card.model_copy(update={"speed": RelativeSpeed(**speeds(values, card))})
     cluster = scenario.cluster.model_copy(update={"accelerator": card})
     return scenario.model_copy(update={"software": software, "cluster": cluster})
 

@@ -24,7 +24,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from lbsim.accuracy.convergence import fit_work
+from lbsim.accuracy.convergence_fit import fit_work
 from lbsim.accuracy.noise_scale_law import law_of_runs
 from lbsim.accuracy.run_log import MeasuredRun, read_run
 from lbsim.errors import InputError

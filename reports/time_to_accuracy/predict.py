@@ -10,7 +10,7 @@ from statistics import mean, median, stdev
 import matplotlib as mpl
 import numpy as np
 
-from lbsim.accuracy.convergence import fit_work
+from lbsim.accuracy.convergence_fit import fit_work
 
 mpl.use("Agg")
 from matplotlib import pyplot

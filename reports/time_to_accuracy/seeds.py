@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lbsim.accuracy.choice import Choice, Wish, recipes_for
 from lbsim.accuracy.search import time_to_accuracy
+from lbsim.accuracy.training_option import TimeToAccuracyRequest, TrainingOption, recipes_for
 from lbsim.measurements.case import read_case_file
 from lbsim.profiles.catalog import PUBLISHED_CASES
 from lbsim.scenario.request import build_scenario
@@ -180,9 +180,13 @@ class Row:
 def compare(seed: Seed) -> Row:
     """Return the choice of *seed* beside the plan's for its target on its machine."""
     own = recipes_for(seed.model, seed.recipe)
-    chosen = time_to_accuracy(seed.scenario, [seed.gpus], Wish(seed.target, batch=seed.batch), own).chosen
-    planned = time_to_accuracy(seed.scenario, seed.tried, Wish(seed.target), own).choices
-    free = time_to_accuracy(seed.scenario, [seed.gpus], Wish(seed.target), recipes_for(seed.model)).chosen
+    chosen = time_to_accuracy(
+        seed.scenario, [seed.gpus], TimeToAccuracyRequest(seed.target, batch=seed.batch), own
+    ).chosen
+    planned = time_to_accuracy(seed.scenario, seed.tried, TimeToAccuracyRequest(seed.target), own).options
+    free = time_to_accuracy(
+        seed.scenario, [seed.gpus], TimeToAccuracyRequest(seed.target), recipes_for(seed.model)
+    ).chosen
     beside = next(choice for choice in planned if choice.gpus == seed.gpus)
     time, gpu_hours = over_front(chosen, [choice for choice in planned if choice.on_front])
     return Row(
@@ -204,11 +208,11 @@ def compare(seed: Seed) -> Row:
     )
 
 
-def minutes(choice: Choice) -> float:
+def minutes(choice: TrainingOption) -> float:
     return float(f"{choice.run.time.value / 60:.3g}")
 
 
-def over_front(choice: Choice, front: Sequence[Choice]) -> tuple[float, float]:
+def over_front(choice: TrainingOption, front: Sequence[TrainingOption]) -> tuple[float, float]:
     """Return by what factor *choice* takes longer, and costs more GPU-hours, than what of *front* beats it in both."""
     better = [one for one in front if one.run.time.value <= choice.run.time.value and one.gpu_hours <= choice.gpu_hours]
     time = min([one.run.time.value for one in better], default=choice.run.time.value)

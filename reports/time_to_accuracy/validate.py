@@ -1,23 +1,17 @@
-"""Leave evidence out of the laws of `lbsim.accuracy.convergence`, predict it from the rest, and print every miss.
+"""Cross-validation of the laws of `lbsim.accuracy.convergence_law` on published evidence; prints every miss.
 
 python reports/time_to_accuracy/validate.py
 """
 
 from statistics import mean
 
-from lbsim.accuracy.convergence import (
-    Estimate,
-    Law,
-    PenaltyName,
-    Row,
-    best_results,
-    fit_errors,
-    fit_work,
-    from_other_sources,
-    law_of,
-    series,
-)
-from lbsim.accuracy.recipe import Evidence, Recipe
+from held_out import CUTS, held_out, series, summary
+
+from lbsim.accuracy.convergence_data import ConvergenceRow, rows_by_series
+from lbsim.accuracy.convergence_fit import fit_errors
+from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate
+from lbsim.accuracy.recipe import PenaltyName, PublishedResult, Recipe
+from lbsim.accuracy.recipe_law import best_results, floor_of_sources, law_of
 from lbsim.profiles import catalog
 
 REASONS = {
@@ -31,43 +25,34 @@ def penalty(name: str) -> PenaltyName:
     return "lars" if "lars" in name else "linear-scaling"
 
 
-def largest_batches() -> None:
-    print("Epochs or samples to the target: the smaller batches predict the largest\n")
-    errors: dict[str, float] = {}
-    inside = 0
-    for name, rows in series("work_to_target").items():
-        by: dict[int, list[float]] = {}
-        for row in rows:
-            by.setdefault(row.batch, []).append(row.value)
-        if len(by) < 4:
-            continue
-        *smaller, largest = sorted(by)
-        estimate = fit_work(smaller, [mean(by[batch]) for batch in smaller]).work(largest)
-        truth = mean(by[largest])
-        errors[name] = estimate.value / truth - 1
-        holds = estimate.low <= truth <= estimate.high
-        inside += holds
-        print(f"{name:32} {smaller[-1]:>8,} -> {largest:>8,} {errors[name]:+7.1%} {'' if holds else 'OUTSIDE'}")
-    every = [abs(error) for error in errors.values()]
-    lars = [abs(error) for name, error in errors.items() if "resnet50-lars" in name]
-    sound = [abs(error) for name, error in errors.items() if "cosmoflow" not in name]
-    print(f"\nResNet-50 LARS: mean {mean(lars):.1%}. All {len(every)}: mean {mean(every):.1%}, {inside} inside 90 %.")
-    print(f"Without CosmoFlow, whose two smallest batches contradict any such law: {mean(sound):.1%}\n")
+def larger_batches() -> None:
+    print("Epochs or samples to the target: the smaller batches predict the larger ones\n")
+    works = series()
+    for name, some in works.items():
+        for row in held_out(some, "largest batch"):
+            mark = "" if row.inside else "OUTSIDE"
+            print(f"{name:32} {row.largest:>8,} -> {row.batch:>8,} {row.error:+7.1%} x{row.width:.2f} {mark}")
+    print()
+    for part in ("resnet50-lars", "bert", ""):
+        for cut in CUTS:
+            scores = summary(held_out(some, cut) for name, some in works.items() if part in name)
+            print(f"{part or 'all':16} {cut:24} {scores}")
+    print()
 
 
-def held_out(rows: list[Row], index: int) -> Estimate:
+def without_row(rows: list[ConvergenceRow], index: int) -> Estimate:
     kept = [(row.batch, row.epochs or 0.0, row.value) for other, row in enumerate(rows) if other != index]
     return fit_errors(kept, penalty(rows[index].series)).top1(rows[index].batch, rows[index].epochs or 0.0)
 
 
 def accuracy_tables() -> None:
     print("Accuracy after a fixed number of epochs: fitted to all batches of a source, and each left out\n")
-    for name, rows in series("top1_error").items():
+    for name, rows in rows_by_series("top1_error").items():
         if len({row.batch for row in rows}) < 4:
             continue
         law = fit_errors([(row.batch, row.epochs or 0.0, row.value) for row in rows], penalty(name))
         fitted = [law.top1(row.batch, row.epochs or 0.0).value - (100 - row.value) for row in rows]
-        left = [held_out(rows, index) for index in range(len(rows))]
+        left = [without_row(rows, index) for index in range(len(rows))]
         errors = [estimate.value - (100 - row.value) for estimate, row in zip(left, rows, strict=True)]
         inside = sum(e.low <= 100 - row.value <= e.high for e, row in zip(left, rows, strict=True))
         worst = max(range(len(rows)), key=lambda index: abs(errors[index]))
@@ -98,16 +83,18 @@ def seeds() -> None:
     print(f"\n{total - outside} of {total} rows inside their 90 % interval; scans of a rate count by their best rate")
 
 
-def _without(row: Evidence, recipe: Recipe, recipes: list[Recipe], laws: dict[str, Law]) -> tuple[Estimate, str]:
+def _without(
+    row: PublishedResult, recipe: Recipe, recipes: list[Recipe], laws: dict[str, ConvergenceLaw]
+) -> tuple[Estimate, str]:
     kept = [(other.batch, other.epochs, 100 - other.top1) for other in best_results(recipe) if other is not row]
     if kept:
         return fit_errors(kept, recipe.penalty).top1(row.batch, row.epochs), "own recipe's other rows"
     others = [laws[other.name] for other in recipes if other.model == recipe.model and other is not recipe]
-    floor = from_other_sources(others)
+    floor = floor_of_sources(others)
     return fit_errors([], recipe.penalty, floor).top1(row.batch, row.epochs), "other sources of the model"
 
 
 if __name__ == "__main__":
-    largest_batches()
+    larger_batches()
     accuracy_tables()
     seeds()

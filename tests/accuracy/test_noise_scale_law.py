@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lbsim import InputError
-from lbsim.accuracy.convergence import fit_around
-from lbsim.accuracy.noise_scale_law import critical_batch, law_of_runs, own_recipe
+from lbsim.accuracy.convergence_fit import fit_around
+from lbsim.accuracy.noise_scale_law import critical_batch, law_of_runs, recipe_of_runs
 from lbsim.accuracy.run_log import noise_scale_of, read_run
 from lbsim.cli.app import app, main
 
@@ -175,7 +175,7 @@ def test_plan_answers_for_a_model_without_evidence(tmp_path, model):
 
 def test_the_command_has_the_runs_options_and_the_rate_of_the_theory(tmp_path, model):
     folder = a_run(tmp_path / "run")
-    own, _ = own_recipe([folder], str(model), SAMPLES, 97.0)
+    own, _ = recipe_of_runs([folder], str(model), SAMPLES, 97.0)
     assert own.peak_rate(64) == pytest.approx(0.08)
     # arXiv:1812.06162: the rate over its largest is 1 / (1 + B_noise / B)
     assert own.peak_rate(256) / own.peak_rate(32) == pytest.approx(
@@ -208,7 +208,7 @@ def damaged(folder, name, text):
             lambda folder: damaged(
                 folder, "noise_scale.csv", "\n".join([",".join(COLUMNS), *(f"{n},64,-1,1,1,1,1" for n in range(50))])
             ),
-            "lost in its noise",
+            "below its noise",
         ),
     ],
 )
@@ -240,4 +240,4 @@ def test_what_the_run_cannot_tell_gets_one_line(arguments, said, tmp_path, model
 def test_runs_of_different_recipes_are_refused(tmp_path):
     folders = [a_run(tmp_path / "one"), a_run(tmp_path / "two", optimizer="lars")]
     with pytest.raises(InputError, match="different recipes: optimizer is 'sgd' and 'lars'"):
-        own_recipe(folders, "mine", SAMPLES, 97.0)
+        recipe_of_runs(folders, "mine", SAMPLES, 97.0)

@@ -1,6 +1,6 @@
 import pytest
 
-from lbsim.accuracy.convergence import evidence
+from lbsim.accuracy.convergence_data import convergence_rows
 from lbsim.accuracy.recipe import Recipe
 from lbsim.profiles import catalog
 
@@ -9,7 +9,7 @@ RECIPES = {name: Recipe.load(name) for name in catalog.SHIPPED.files("recipes")}
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_its_evidence_is_what_the_fit_reads(recipe):
-    rows = {row.id: row for row in evidence()}
+    rows = {row.id: row for row in convergence_rows()}
     for result in recipe.evidence:
         row = rows.get(result.id)
         if row is None:  # the fit leaves out a second table's word for a row that it has

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lbsim.accuracy.choice import Wish, recipes_for
 from lbsim.accuracy.search import time_to_accuracy
+from lbsim.accuracy.training_option import TimeToAccuracyRequest, recipes_for
 
 FOLDER = Path(__file__).parents[2] / "reports" / "time_to_accuracy"
 _spec = importlib.util.spec_from_file_location("seeds_choices", FOLDER / "seeds.py")
@@ -59,8 +59,8 @@ def test_the_committed_table_is_what_the_script_says(name):
 def test_what_is_beaten_in_both_is_off_the_front_by_how_much_it_is_beaten():
     goyal = NAMED["Goyal et al."]
     own = recipes_for("resnet50", goyal.recipe)
-    front = time_to_accuracy(goyal.scenario, [64, 128, 256], Wish(75.0), own).choices
-    wasteful = time_to_accuracy(goyal.scenario, [256], Wish(75.0, batch=256), own).chosen
+    front = time_to_accuracy(goyal.scenario, [64, 128, 256], TimeToAccuracyRequest(75.0), own).options
+    wasteful = time_to_accuracy(goyal.scenario, [256], TimeToAccuracyRequest(75.0, batch=256), own).chosen
     time, gpu_hours = script.over_front(wasteful, front)
     assert time == pytest.approx(wasteful.run.time.value / front[-1].run.time.value)
     assert gpu_hours == pytest.approx(wasteful.gpu_hours / min(choice.gpu_hours for choice in front))

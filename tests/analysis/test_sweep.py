@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from lbsim import Scenario, predict
-from lbsim.analysis.sweep import ANSWERS, axes_of, prepare
-from lbsim.analysis.sweep_results import Results
+from lbsim.analysis.sweep import RESULT_COLUMNS
+from lbsim.analysis.sweep_axes import parse_axes
+from lbsim.analysis.sweep_grid import build_sweep
+from lbsim.analysis.sweep_results import SweepResults
 from lbsim.analysis.sweep_workers import CHUNK, run_here, run_on_dask
 from lbsim.cli.app import main
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import SHIPPED
-from lbsim.scenario.request import Request
+from lbsim.scenario.request import ScenarioRequest
 
 CHECKOUT = Path(__file__).parents[2]
 ALONE = ["--cluster", "mn-1", "--workers", "1"]
@@ -30,7 +32,9 @@ def rows(file):
 
 
 def asked(*words, sample=None, seed=0, **tables):
-    return prepare(Request({"cluster": "mn-1", "plan": {}} | tables, {}, SHIPPED), axes_of(words), sample, seed)
+    return build_sweep(
+        ScenarioRequest({"cluster": "mn-1", "plan": {}} | tables, {}, SHIPPED), parse_axes(words), sample, seed
+    )
 
 
 def refused(capsys, *arguments):
@@ -94,7 +98,7 @@ def test_a_scenario_that_cannot_be_is_a_row_with_its_error(tmp_path, capsys):
     errors = [row["error"] for row in rows(out)]
     assert errors[0] == ""
     assert "needs" in errors[2]
-    assert all(row[name] == "" for row in rows(out) if row["error"] for name in ANSWERS)
+    assert all(row[name] == "" for row in rows(out) if row["error"] for name in RESULT_COLUMNS)
     failed = sum(1 for error in errors if error)
     assert f"4 scenarios; {failed} cannot be" in capsys.readouterr().out
 
@@ -116,7 +120,7 @@ def test_a_random_sample_is_part_of_the_grid_and_the_same_for_its_seed():
     assert len(set(drawn[0].numbers)) == 50
     assert drawn[0].identity != drawn[2].identity
     number = drawn[0].numbers[0]
-    assert drawn[0].task(number).told == (number // 100 + 1, number % 100 + 1)
+    assert drawn[0].task(number).values == (number // 100 + 1, number % 100 + 1)
     assert list(asked("gpus", "1", "2", sample=5).numbers) == [0, 1]
 
 
@@ -261,10 +265,10 @@ def test_parquet_has_the_numbers_of_csv_with_types(tmp_path, capsys):
 def test_parquet_goes_on_from_the_rows_of_a_run_that_was_killed(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     sweep, out = asked(*GRID), tmp_path / "results.parquet"
-    with Results(out, sweep) as results:
+    with SweepResults(out, sweep) as results:
         results.append(next(run_here(sweep, [2], 1)))
     assert not out.exists()
-    with Results(out, sweep) as results:
+    with SweepResults(out, sweep) as results:
         assert results.done == {2}
         for batch in run_here(sweep, [0, 1, 3], 1):
             results.append(batch)
@@ -349,14 +353,14 @@ def test_a_line_that_is_no_row_is_named(tmp_path, capsys):
     lines = out.read_text().splitlines(keepends=True)
     lines[2] = "not a row\n"
     out.write_text("".join(lines))
-    assert "line 3 is no row" in refused(capsys, *GRID, *ALONE, "--out", out)
+    assert "line 3 is not a row" in refused(capsys, *GRID, *ALONE, "--out", out)
 
 
 def test_rows_are_not_appended_outside_the_file(tmp_path):
-    with pytest.raises(ValueError, match="between entering and finishing"):
-        Results(tmp_path / "results.csv", asked(*GRID)).append([])
+    with pytest.raises(ValueError, match="only inside the context"):
+        SweepResults(tmp_path / "results.csv", asked(*GRID)).append([])
 
 
 def test_no_axes_are_refused():
     with pytest.raises(InputError, match="nothing to sweep"):
-        axes_of([])
+        parse_axes([])

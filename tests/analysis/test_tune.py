@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lbsim import Scenario, override, predict
-from lbsim.analysis.tune import _choices, tune
+from lbsim.analysis.tune import plan_candidates, tune
 from lbsim.cli.app import app
 
 SMALL = [
@@ -33,7 +33,7 @@ def throughput(scenario, changes):
 
 @pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: f"{scenario.plan.gpus} on {scenario.cluster.name}")
 def test_it_finds_what_predicting_every_plan_finds(scenario):
-    best = max(throughput(scenario, changes) for changes in ({}, *_choices(scenario)))
+    best = max(throughput(scenario, changes) for changes in ({}, *plan_candidates(scenario)))
     assert tune(scenario).after.throughput == pytest.approx(best, rel=1e-3)
 
 

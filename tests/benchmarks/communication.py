@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from lbsim import Scenario, override, predict
 from lbsim.communication.all_reduce import ring
 from lbsim.communication.fabric import closed_form
-from lbsim.communication.optimal_fusion import soonest
+from lbsim.communication.optimal_fusion import optimal
 from lbsim.compute.roofline import compute_times
-from lbsim.simulation.step_simulator import simulate
+from lbsim.simulation.step_simulator import simulate_schedule
 from tests.communication.test_oracles import exposed_step, flat, rows
 
 MESSAGE = 100 * 2.0**20
@@ -59,12 +59,12 @@ def every_step(ranks: int) -> Callable[[], Work]:
     def prepare() -> Work:
         import numpy as np  # noqa: PLC0415 - so that rows without it show what they need
 
-        from lbsim.communication.rank_clocks import each_step  # noqa: PLC0415
+        from lbsim.communication.rank_clocks import ring_steps  # noqa: PLC0415
 
         def work() -> None:
             over, clocks = flat(ranks), np.zeros((ranks, 1, 1))
             for phase in ring.all_reduce(MESSAGE, over).phases:
-                clocks = each_step(clocks, np.array(over.step_time(phase)), phase.steps)
+                clocks = ring_steps(clocks, np.array(over.step_time(phase)), phase.steps)
 
         return work
 
@@ -76,7 +76,7 @@ def events(buckets: str) -> Callable[[], Work]:
 
     def prepare() -> Work:
         step, _ = exposed_step(buckets, 1024)
-        return lambda: simulate(step)
+        return lambda: simulate_schedule(step)
 
     return prepare
 
@@ -100,7 +100,7 @@ def optimal_fusion() -> Work:
     messages, ready = [2.0 * gradient.elements for gradient in gradients], [gradient.ready for gradient in gradients]
     link = flat(1024).inter_node
     start, slope = 2 * 1023 * link.latency, 2 * 1023 / 1024 / link.bandwidth
-    return lambda: soonest(messages, ready, lambda message: start + slope * message)
+    return lambda: optimal(messages, ready, lambda message: start + slope * message)
 
 
 def prediction() -> Work:

@@ -20,7 +20,7 @@ from lbsim.errors import InputError
 from lbsim.measurements.measurement import Measurement
 from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import SHIPPED
-from lbsim.profiles.toml import as_toml
+from lbsim.profiles.toml import profile_to_toml
 from lbsim.simulation.metrics import ScenarioMetrics
 
 CHECKOUT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_the_bus_bandwidths_of_cases_say_what_their_times_say(tmp_path):
 
 def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
     file = tmp_path / "calibration.toml"
-    file.write_text(as_toml(recovered))
+    file.write_text(profile_to_toml(recovered))
     again = Calibration.load(file)
     assert again == recovered
     here = measured()[3].scenario
@@ -136,7 +136,7 @@ def test_a_calibration_read_again_is_the_same(recovered, tmp_path):
 
 def test_a_file_with_the_key_of_lbsim_0_1_is_read(recovered, tmp_path):
     file = tmp_path / "calibration.toml"
-    file.write_text(as_toml(recovered).replace("undetermined = ", "untold = "))
+    file.write_text(profile_to_toml(recovered).replace("undetermined = ", "untold = "))
     assert Calibration.load(file) == recovered
 
 

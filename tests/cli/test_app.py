@@ -13,7 +13,7 @@ from lbsim.cli.app import main
 from lbsim.cli.profile_listing import KINDS, names
 from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Precision
-from lbsim.scenario.plan import Fusion
+from lbsim.scenario.plan import FusionPolicy
 from lbsim.version import __version__
 
 SMALL = ["--gpus", "16", "--model", "resnet50", "--cluster", "mn-1", "--software", "chainer-2017"]
@@ -91,7 +91,7 @@ def test_help_names_every_precision_and_every_fusion(lbsim):
     _, output, _ = lbsim("predict", "--help")
     words = "".join(output.split())  # long choices are broken over lines
     assert "|".join(get_args(Precision)) in words
-    assert all(policy in words for policy in get_args(Fusion))
+    assert all(policy in words for policy in get_args(FusionPolicy))
 
 
 def test_table_says_what_was_assumed_and_answered(lbsim):
@@ -292,7 +292,7 @@ def test_list_shows_the_fault_of_an_invalid_profile(lbsim, tmp_path):
     assert "not valid" in output
 
 
-@pytest.mark.parametrize("kind", catalog.kinds())
+@pytest.mark.parametrize("kind", catalog.profile_kinds())
 def test_what_show_prints_is_a_valid_profile_that_says_the_same(lbsim, tmp_path, kind):
     (tmp_path / kind).mkdir()
     for name in names(kind):

@@ -15,8 +15,8 @@ from lbsim.communication.all_reduce import (
     two_level,
 )
 from lbsim.communication.fabric import Fabric, closed_form
-from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Link
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.software import Library
 
 FREE = Library(name="free", source="charges nothing", per_collective=0.0, per_step=0.0)
@@ -30,9 +30,7 @@ def fabric(gpus, gpus_per_node=1, nics=1, group_size=None, library=FREE):
 
 
 def algorithms():
-    return [
-        pytest.param(catalog.module("all_reduce", name).all_reduce, id=name) for name in catalog.names("all_reduce")
-    ]
+    return [pytest.param(find_module("all_reduce", name).all_reduce, id=name) for name in module_names("all_reduce")]
 
 
 shapes = st.tuples(st.integers(1, 64), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 8]))
@@ -58,7 +56,7 @@ def test_a_larger_message_takes_no_less_time(all_reduce, shape, message, factor)
 
 
 @pytest.mark.parametrize("all_reduce", algorithms())
-def test_one_gpu_has_nothing_to_run(all_reduce):
+def test_one_gpu_runs_no_phases(all_reduce):
     over = fabric(1)
     assert all_reduce(1e6, over).phases == ()
     assert closed_form(all_reduce(1e6, over), over) == 0
@@ -72,7 +70,7 @@ def test_a_ring_costs_its_closed_form(gpus, message):
     assert closed_form(ring.all_reduce(message, over), over) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_ring_is_as_slow_as_its_slowest_link():
+def test_the_slowest_link_determines_the_time_of_a_ring():
     inside_a_node, across = fabric(8, 8), fabric(16, 8)
     assert {phase.links for phase in ring.all_reduce(1e8, inside_a_node).phases} == {("intra_node",)}
     assert closed_form(ring.all_reduce(1e8, across), across) == pytest.approx(2 * 15 * (1e-5 + 1e8 / 16 / 5e9))
@@ -98,13 +96,13 @@ def test_leaders_of_small_groups_pass_through_the_node():
     assert phases[1].links == ("intra_node", "inter_node")
 
 
-def test_a_group_size_that_does_not_divide_is_told_what_would():
+def test_a_group_size_that_does_not_divide_is_refused_with_those_that_do():
     with pytest.raises(InputError, match=r"plan.group_size: 3 does not divide 16 GPUs; use one of 1, 2, 4, 8, 16"):
         hierarchical.all_reduce(1e6, fabric(16, 8, group_size=3))
 
 
 def test_two_level_needs_full_nodes():
-    with pytest.raises(InputError, match="12 is no multiple of 8; use ring"):
+    with pytest.raises(InputError, match="12 is not a multiple of 8; use ring"):
         two_level.all_reduce(1e6, fabric(12, 8))
 
 
@@ -147,13 +145,13 @@ def test_auto_takes_trees_for_small_messages_on_many_nodes_and_rings_for_large_o
 
 
 @given(shapes, sizes)
-def test_hybrid_is_the_quicker_of_the_two(shape, message):
+def test_hybrid_is_the_faster_of_the_two(shape, message):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     both = [closed_form(algorithm.all_reduce(message, over), over) for algorithm in (ring, hierarchical)]
     assert closed_form(hybrid.all_reduce(message, over), over) == min(both)
 
 
-def test_hybrid_picks_as_jia_et_al_do():
+def test_hybrid_chooses_as_jia_et_al_do():
     """A ring for the large tensors of fully connected layers, hierarchical for the small ones."""
     over = fabric(1024, 8)
     assert hybrid.all_reduce(1e5, over).algorithm == "hierarchical"
@@ -167,7 +165,7 @@ def test_gpus_that_do_not_fill_whole_nodes_run_a_ring(gpus):
     assert closed_form(ring.all_reduce(1e6, over), over) > 0
 
 
-def test_the_library_is_paid_once_a_collective_and_once_a_step():
+def test_the_library_costs_once_per_collective_and_once_per_step():
     library = Library(name="made up", source="made up", per_collective=1e-4, per_step=1e-5)
     free, paid = fabric(4), fabric(4, library=library)
     collective = ring.all_reduce(1e6, free)

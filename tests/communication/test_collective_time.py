@@ -1,4 +1,4 @@
-"""`lbsim collective` and `lbsim predict --ranks`, as a user meets them."""
+"""Commands `lbsim collective` and `lbsim predict --ranks`."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def answer(run):
     return lbsim
 
 
-def test_an_all_reduce_takes_what_loggopsim_says(answer):
+def test_an_all_reduce_takes_the_time_of_loggopsim(answer):
     """LogGOPSim, tests/communication/oracles: 32.856 ms over 1,024 ranks."""
     timing = answer(*RING, *ORACLE, "--message", "100 MiB", "--per-rank")
     assert timing["time"] == pytest.approx(32.856e-3, rel=1e-3)
@@ -53,7 +53,7 @@ def test_bandwidths_are_those_of_nccl_tests(answer):
 
 
 @pytest.mark.parametrize(("gpus", "name"), [(2, "intra_node"), (16, "inter_node")])
-def test_a_message_alone_takes_its_latency_and_its_bytes_over_what_its_link_reaches(gpus, name):
+def test_an_isolated_message_takes_latency_plus_bytes_over_bandwidth(gpus, name):
     """R. W. Hockney, Parallel Comput. 20, 1994: t = latency + S / (e B); many at once leave e B."""
     here = Scenario.of(gpus=gpus, cluster="dgx-1-v100")
     link = getattr(here.cluster, name)
@@ -75,7 +75,7 @@ def test_phases_add_up_to_the_time_less_the_start(answer):
     assert start == pytest.approx(20e-6)  # hardware_profiles/libraries/nccl-2.toml: per_collective
 
 
-def test_another_library_costs_what_its_profile_says(answer):
+def test_another_library_has_the_costs_of_its_profile(answer):
     """For large messages, which take neither LL nor LL128, these differ by 4.1 us a step and 1.6 us to start."""
     new, old = (answer(*RING, "--message", "10 GB", "--library", name) for name in ("nccl-2", "nccl-2017"))
     assert old["time"] - new["time"] == pytest.approx(2 * 1023 * 4.1e-6 - 1.6e-6)
@@ -107,8 +107,8 @@ def test_a_sweep_as_json_has_what_one_all_reduce_has(answer):
     assert len(timings) == 4
 
 
-def test_a_slow_node_slows_what_crosses_its_link(answer):
-    """The ring goes at the pace of its slowest link, all of it."""
+def test_a_slow_node_slows_the_messages_over_its_link(answer):
+    """The slowest link determines the time of every step of the ring."""
     free = [*RING, *ORACLE, "--message", "1 MiB", "--per-rank"]
     healthy, slow = answer(*free), answer(*free, "--set", "cluster.slow=[{node = 3, inter_node = 2}]")
     assert slow["time"] == pytest.approx(2 * healthy["time"])
@@ -116,17 +116,17 @@ def test_a_slow_node_slows_what_crosses_its_link(answer):
 
 
 FAULTS = {
-    "no size": ([], "write --message '100 MiB' for one all-reduce, or --to"),
-    "two sizes": (["--message", "1 MiB", "--to", "1 GiB"], "write --message '100 MiB' for one all-reduce, or --to"),
+    "no size": ([], "use either --message '100 MiB' for one size, or --to"),
+    "two sizes": (["--message", "1 MiB", "--to", "1 GiB"], "use either --message '100 MiB' for one size, or --to"),
     "no unit": (["--message", "1.5"], "1.5 has no unit"),
-    "wrong unit": (["--message", "5 GB/s"], "no unit of size"),
+    "wrong unit": (["--message", "5 GB/s"], "not a unit of size"),
     "nothing to send": (["--message", "0"], "must be more than zero"),
     "a negative size": (["--message", "-1 MB"], "must be more than zero"),
     "a sweep backwards": (["--from", "1 MiB", "--to", "1 KiB"], "is less than --from"),
-    "a sweep that stands": (["--to", "1 KiB", "--factor", "1"], "would never arrive"),
-    "a sweep without end": (["--to", "1 GiB", "--factor", "1.000001"], "makes more than 10,000 sizes"),
+    "a sweep that stands": (["--to", "1 KiB", "--factor", "1"], "must be finite and above 1"),
+    "a sweep without end": (["--to", "1 GiB", "--factor", "1.000001"], "gives more than 10,000 sizes"),
     "ranks of a sweep": (["--to", "1 KiB", "--per-rank"], "follows one all-reduce"),
-    "one GPU": (["--message", "1 MiB", "--gpus", "1"], "nothing to reduce"),
+    "one GPU": (["--message", "1 MiB", "--gpus", "1"], "1 GPU has no all-reduce"),
     "an unknown algorithm": (["--message", "1 MiB", "--all-reduce", "rign"], "did you mean 'ring'?"),
     "an unknown library": (["--message", "1 MiB", "--library", "nccl-3"], "no 'nccl-3' in hardware_profiles/libraries"),
     "a group that does not divide": (
@@ -141,7 +141,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), FAULTS.values(), ids=FAULTS)
-def test_what_is_wrong_is_said_in_one_line(run, arguments, message):
+def test_invalid_options_are_refused_in_one_line(run, arguments, message):
     code, output, error = run(*RING, *arguments)
     assert (code, output) == (2, "")
     assert error.startswith("lbsim: ")
@@ -152,7 +152,7 @@ def test_what_is_wrong_is_said_in_one_line(run, arguments, message):
 PREDICT = ["predict", "--gpus", "16", "--cluster", "mn-1", "--software", "chainer-2017", "--batch-per-gpu", "32"]
 
 
-def test_a_prediction_says_how_steps_spread_only_when_asked(answer):
+def test_a_prediction_shows_the_spread_of_steps_only_with_ranks(answer):
     plain, asked = answer(*PREDICT), answer(*PREDICT, "--ranks", "50")
     ranks = asked.pop("ranks")
     assert plain == asked
@@ -162,7 +162,7 @@ def test_a_prediction_says_how_steps_spread_only_when_asked(answer):
     assert ranks["mean"] == pytest.approx(asked["step_time"], rel=0.01)
 
 
-def test_a_prediction_rank_by_rank_repeats_to_the_byte(run):
+def test_a_per_rank_prediction_repeats_byte_for_byte(run):
     first, again = (run(*PREDICT, "--ranks", "30", "--format", "json") for _ in range(2))
     assert first == again
     other = run(*PREDICT, "--ranks", "30", "--format", "json", "--set", "plan.seed=1")
@@ -176,11 +176,15 @@ def test_the_table_names_the_slowest_rank(run):
     assert "GPU 9 in 20 steps" in output
 
 
-def test_no_steps_are_refused(run):
-    assert run(*PREDICT, "--ranks", "0") == (2, "", "lbsim: --ranks: 0 is no number of steps; write e.g. --ranks 100\n")
+def test_zero_steps_are_refused(run):
+    assert run(*PREDICT, "--ranks", "0") == (
+        2,
+        "",
+        "lbsim: --ranks: 0 is not a number of steps; write e.g. --ranks 100\n",
+    )
 
 
-def test_a_cluster_with_slow_parts_reads_back_as_it_is_shown(run, tmp_path):
+def test_a_cluster_with_slow_parts_is_read_back_from_its_listing(run, tmp_path):
     (tmp_path / "clusters").mkdir()
     own = tmp_path / "clusters" / "limping.toml"
     own.write_text('extends = "mn-1"\nsource = "made up"\nslow = [{node = 3, inter_node = 1.5}]\n')

@@ -1,4 +1,4 @@
-"""Where to cut: against every possible cut, other policies and other programs' answers."""
+"""Fusion bounds against exhaustive search, other policies and the results of other programs."""
 
 import csv
 from itertools import combinations
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbsim.communication.optimal_fusion import end, merged_while_waiting, soonest
+from lbsim.communication.optimal_fusion import completion_time, mg_wfbp, optimal
 from tests.communication.test_oracles import ORACLES, flat, step_of_54_groups
 
 gradients = st.lists(st.tuples(st.integers(1, 10**8).map(float), st.floats(0, 0.01)), min_size=1, max_size=9)
@@ -38,32 +38,32 @@ def every_cut(count):
 
 
 @given(gradients, cost_functions)
-def test_the_optimum_is_that_of_trying_every_cut(drawn, cost):
+def test_the_optimum_equals_exhaustive_search(drawn, cost):
     messages, ready = split(drawn)
-    best = min(end(cuts, messages, ready, cost) for cuts in every_cut(len(messages)))
-    assert end(soonest(messages, ready, cost), messages, ready, cost) == pytest.approx(best, rel=1e-12)
+    best = min(completion_time(cuts, messages, ready, cost) for cuts in every_cut(len(messages)))
+    assert completion_time(optimal(messages, ready, cost), messages, ready, cost) == pytest.approx(best, rel=1e-12)
 
 
 @given(gradients, cost_functions, st.floats(0.01, 0.5))
-def test_with_slowed_compute_it_never_loses_to_the_greedy_rule_to_one_buffer_or_to_none_merged(drawn, cost, slowdown):
+def test_with_slowed_compute_it_is_no_worse_than_the_greedy_rule_one_buffer_or_no_fusion(drawn, cost, slowdown):
     messages, ready = split(drawn)
-    found = end(soonest(messages, ready, cost, slowdown), messages, ready, cost, slowdown)
-    others = [merged_while_waiting(messages, ready, cost), [0, len(messages)], list(range(len(messages) + 1))]
-    assert found <= min(end(cuts, messages, ready, cost, slowdown) for cuts in others) * (1 + 1e-12)
+    found = completion_time(optimal(messages, ready, cost, slowdown), messages, ready, cost, slowdown)
+    others = [mg_wfbp(messages, ready, cost), [0, len(messages)], list(range(len(messages) + 1))]
+    assert found <= min(completion_time(cuts, messages, ready, cost, slowdown) for cuts in others) * (1 + 1e-12)
 
 
 @given(gradients, cost_functions)
 def test_the_greedy_rule_sends_every_gradient_once(drawn, cost):
     messages, ready = split(drawn)
-    bounds = merged_while_waiting(messages, ready, cost)
+    bounds = mg_wfbp(messages, ready, cost)
     assert bounds[0] == 0
     assert bounds[-1] == len(messages)
     assert bounds == sorted(set(bounds))
 
 
-@pytest.mark.parametrize(("rule", "name"), [(soonest, "exact optimum"), (merged_while_waiting, "MG-WFBP greedy rule")])
+@pytest.mark.parametrize(("rule", "name"), [(optimal, "exact optimum"), (mg_wfbp, "MG-WFBP greedy rule")])
 @pytest.mark.parametrize("ranks", [8, 64, 256, 1024])
-def test_it_exposes_what_others_found_for_54_groups(rule, name, ranks):
+def test_it_exposes_the_published_communication_of_54_groups(rule, name, ranks):
     """The table prints microseconds, so half of one is added to the relative tolerance."""
     with (ORACLES / "resnet50_step_exposed_communication.csv").open() as file:
         (row,) = [r for r in csv.DictReader(file) if r["buckets"] == name and r["ranks"] == str(ranks)]
@@ -74,5 +74,5 @@ def test_it_exposes_what_others_found_for_54_groups(rule, name, ranks):
     def cost(message):
         return 2 * (ranks - 1) * (link.latency + message / ranks / link.bandwidth)
 
-    exposed = end(rule(messages, ready, cost), messages, ready, cost) - times.backward
+    exposed = completion_time(rule(messages, ready, cost), messages, ready, cost) - times.backward
     assert exposed * 1e3 == pytest.approx(float(row["exposed_ms"]), rel=0.005, abs=0.0005)

@@ -1,4 +1,4 @@
-"""What lbsim answers where other simulators answered: `tests/communication/oracles` says which tools, on which work."""
+"""Comparison with the results of other simulators, which `tests/communication/oracles` documents."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,8 @@ from lbsim.compute.gradients import ComputeTimes, GradientTensor
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.software import Library
 from lbsim.scenario.plan import Plan
-from lbsim.simulation.step_simulator import StepSchedule, Transfer, simulate
+from lbsim.simulation.step_schedule import StepSchedule, Transfer
+from lbsim.simulation.step_simulator import simulate_schedule
 
 ORACLES = Path(__file__).parent / "oracles"
 FREE = Library(name="free", source="the oracles charge nothing", per_collective=0.0, per_step=0.0)
@@ -59,7 +60,7 @@ def exposed_step(buckets, ranks):
 
 def exposed(buckets, ranks):
     step, _ = exposed_step(buckets, ranks)
-    return simulate(step).step_time - step.times.forward - step.times.backward
+    return simulate_schedule(step).step_time - step.times.forward - step.times.backward
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def exposed(buckets, ranks):
         ("ASTRA-sim 2 analytical, 1 chunk", 0.02),  # it pads messages and rounds times
     ],
 )
-def test_a_flat_ring_takes_what_other_simulators_say(tool, tolerance):
+def test_a_flat_ring_takes_the_time_of_other_simulators(tool, tolerance):
     answers = [row for row in rows("ring_all_reduce_100MiB.csv") if row["tool"] == tool]
     assert len(answers) == 4
     for row in answers:
@@ -83,7 +84,7 @@ def test_a_flat_ring_takes_what_other_simulators_say(tool, tolerance):
     ("tool", "tolerance"),
     [("closed form, 2-D 8x128", 0.005), ("ASTRA-sim 2 analytical, 2-D 8x128", 0.02)],
 )
-def test_a_two_level_all_reduce_takes_what_other_simulators_say(tool, tolerance):
+def test_a_two_level_all_reduce_takes_the_time_of_other_simulators(tool, tolerance):
     (row,) = [row for row in rows("ring_all_reduce_100MiB.csv") if row["tool"] == tool]
     fabric = Fabric(1024, 8, INSIDE, LINK, nics=8, library=FREE, group_size=8)
     seconds = closed_form(two_level.all_reduce(float(row["message_bytes"]), fabric), fabric)
@@ -98,7 +99,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize("row", STEPS, ids=lambda row: f"{row['tool'][:9]}, {row['buckets']}, {row['ranks']}")
-def test_a_simulated_step_exposes_what_other_simulators_say(row):
+def test_a_simulated_step_exposes_the_communication_of_other_simulators(row):
     """The tables print microseconds, so half of one is added to the relative tolerance."""
     relative = 0.02 if row["tool"].startswith("ASTRA") else 0.005
     milliseconds = exposed(row["buckets"], int(row["ranks"])) * 1e3

@@ -1,4 +1,4 @@
-"""The per-rank evaluator against the closed form, against plain loops over ranks and chunks, and against laws."""
+"""Per-rank times against the closed form, plain loops over ranks and chunks, and laws."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from lbsim.communication.all_reduce import double_binary_tree, hierarchical, ring, two_level
 from lbsim.communication.collective import Collective, Pattern, Phase
 from lbsim.communication.fabric import Fabric, closed_form
-from lbsim.communication.rank_clocks import LinkPace, each_step, finish
+from lbsim.communication.rank_clocks import LinkSlowdown, advance, ring_steps
 from lbsim.communication.trees import chain, double_binary
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 from tests.communication.test_all_reduce import BETWEEN, FREE, INSIDE, algorithms, fabric, shapes, sizes
 from tests.communication.test_oracles import INSIDE as ORACLE_INSIDE
 from tests.communication.test_oracles import LINK, flat, rows
@@ -28,65 +28,65 @@ def late(gpus, seed=0, columns=1, by=1e-2):
 
 @pytest.mark.parametrize("all_reduce", algorithms())
 @given(shape=shapes, message=sizes)
-def test_equal_ranks_take_the_closed_form(all_reduce, shape, message):
+def test_equal_ranks_take_the_time_of_the_closed_form(all_reduce, shape, message):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     collective = all_reduce(message, over)
-    slowest = finish(collective, over, together(over.gpus)).max()
+    slowest = advance(collective, over, together(over.gpus)).max()
     assert slowest == pytest.approx(closed_form(collective, over), rel=1e-3)
 
 
 @pytest.mark.parametrize("all_reduce", algorithms())
 @given(shape=shapes, seed=st.integers(0, 99))
-def test_nobody_is_done_before_the_last_has_come(all_reduce, shape, seed):
+def test_no_rank_finishes_before_the_last_has_entered(all_reduce, shape, seed):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     ready = late(over.gpus, seed)
-    done = finish(all_reduce(1e6, over), over, ready)
+    done = advance(all_reduce(1e6, over), over, ready)
     assert done.min() >= ready.max() * (1 - 1e-12)
 
 
 @pytest.mark.parametrize("all_reduce", algorithms())
 @given(shape=FULL_NODES, seed=st.integers(0, 99))
-def test_late_ranks_delay_by_no_more_than_they_are_late(all_reduce, shape, seed):
+def test_late_ranks_add_at_most_their_delay(all_reduce, shape, seed):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     collective, ready = all_reduce(1e6, over), late(over.gpus, seed)
-    assert finish(collective, over, ready).max() <= closed_form(collective, over) + ready.max() + 1e-12
+    assert advance(collective, over, ready).max() <= closed_form(collective, over) + ready.max() + 1e-12
 
 
 @pytest.mark.parametrize("all_reduce", algorithms())
 @given(shape=FULL_NODES, seed=st.integers(0, 99), which=st.integers(0, 10**6), factor=st.floats(1, 10))
-def test_a_slow_part_never_makes_it_faster(all_reduce, shape, seed, which, factor):
+def test_a_slow_part_never_reduces_the_time(all_reduce, shape, seed, which, factor):
     over = fabric(shape[0] * shape[1], shape[1], shape[2])
     collective, ready = all_reduce(1e6, over), late(over.gpus, seed)
     slow = np.ones(over.gpus)
     slow[which % over.gpus] = factor
-    healthy = finish(collective, over, ready)
-    for pace in (LinkPace(slow, np.ones_like(slow)), LinkPace(np.ones_like(slow), slow)):
-        assert (finish(collective, over, ready, pace) >= healthy * (1 - 1e-12)).all()
+    healthy = advance(collective, over, ready)
+    for pace in (LinkSlowdown(slow, np.ones_like(slow)), LinkSlowdown(np.ones_like(slow), slow)):
+        assert (advance(collective, over, ready, pace) >= healthy * (1 - 1e-12)).all()
 
 
-@pytest.mark.parametrize("name", catalog.names("all_reduce"))
+@pytest.mark.parametrize("name", module_names("all_reduce"))
 def test_links_that_are_all_twice_as_slow_take_twice_as_long(name):
     over = fabric(32, 8)
-    collective = catalog.module("all_reduce", name).all_reduce(1e7, over)
-    twice = LinkPace(np.full(32, 2.0), np.full(32, 2.0))
-    assert finish(collective, over, together(32), twice).max() == pytest.approx(2 * closed_form(collective, over))
+    collective = find_module("all_reduce", name).all_reduce(1e7, over)
+    twice = LinkSlowdown(np.full(32, 2.0), np.full(32, 2.0))
+    assert advance(collective, over, together(32), twice).max() == pytest.approx(2 * closed_form(collective, over))
 
 
-def test_columns_know_nothing_of_each_other():
+def test_columns_are_independent():
     over = fabric(24, 8)
-    for name in catalog.names("all_reduce"):
-        collective = catalog.module("all_reduce", name).all_reduce(1e6, over)
+    for name in module_names("all_reduce"):
+        collective = find_module("all_reduce", name).all_reduce(1e6, over)
         ready = late(24, columns=3)
-        alone = [finish(collective, over, ready[:, [column]]) for column in range(3)]
-        assert np.array_equal(finish(collective, over, ready), np.concatenate(alone, axis=1))
+        alone = [advance(collective, over, ready[:, [column]]) for column in range(3)]
+        assert np.array_equal(advance(collective, over, ready), np.concatenate(alone, axis=1))
 
 
 @given(st.integers(2, 40), st.integers(0, 99))
-def test_going_round_at_once_equals_every_step(gpus, seed):
+def test_the_closed_form_of_a_ring_equals_explicit_steps(gpus, seed):
     over = fabric(gpus)
     ready, (phase, _) = late(gpus, seed), ring.all_reduce(1e6, over).phases
-    plain = each_step(ready[:, None], np.array(over.step_time(phase)), phase.steps)[:, 0]
-    np.testing.assert_allclose(finish(Collective("half", 1e6, (phase,)), over, ready), plain, rtol=1e-12)
+    plain = ring_steps(ready[:, None], np.array(over.step_time(phase)), phase.steps)[:, 0]
+    np.testing.assert_allclose(advance(Collective("half", 1e6, (phase,)), over, ready), plain, rtol=1e-12)
 
 
 @given(st.integers(2, 12), st.integers(0, 99))
@@ -97,12 +97,12 @@ def test_rings_with_a_slow_link_follow_the_recurrence_step_by_step(gpus, seed):
     step = BETWEEN.time(1e6 / gpus)
     for _ in range(2 * (gpus - 1)):
         clocks = [max(clocks[rank], clocks[rank - 1]) + step * max(slow[rank], slow[rank - 1]) for rank in range(gpus)]
-    done = finish(collective, over, late(gpus, seed), LinkPace(np.ones(gpus), slow))
+    done = advance(collective, over, late(gpus, seed), LinkSlowdown(np.ones(gpus), slow))
     np.testing.assert_allclose(done[:, 0], clocks, rtol=1e-12)
 
 
 @given(st.integers(2, 10), st.integers(1, 9), st.integers(0, 99))
-def test_a_chain_follows_every_chunk(members, chunks, seed):
+def test_a_chain_equals_a_loop_over_every_chunk(members, chunks, seed):
     """A loop over every chunk: it leaves a rank after the chunk before, and after it has come from below."""
     over, random = fabric(members, members), np.random.default_rng(seed)
     ready, slow = random.uniform(0, 1e-4, members), random.uniform(1, 3, members)
@@ -115,13 +115,13 @@ def test_a_chain_follows_every_chunk(members, chunks, seed):
             before = left[chunk] = max(before, left[chunk]) + step
         done[rank] = before
     done[0] = max(ready[0], left[-1])
-    pace = LinkPace(slow, np.ones(members))
-    clocks = finish(Collective("chain", 1e4, (phase,)), over, ready[:, None], pace)
+    pace = LinkSlowdown(slow, np.ones(members))
+    clocks = advance(Collective("chain", 1e4, (phase,)), over, ready[:, None], pace)
     np.testing.assert_allclose(clocks[:, 0], done, rtol=1e-12)
 
 
 @pytest.mark.parametrize("members", range(2, 70))
-def test_trees_are_as_deep_as_the_logarithm_and_a_member_is_a_leaf_of_one(members):
+def test_trees_have_logarithmic_depth_and_each_member_is_a_leaf_of_one(members):
     """NCCL 2.4's double binary tree: of an even number, each is inside at most one of the two."""
     trees = double_binary(members)
     assert {tree.depth for tree in trees} == {int(np.ceil(np.log2(members)))}
@@ -132,30 +132,30 @@ def test_trees_are_as_deep_as_the_logarithm_and_a_member_is_a_leaf_of_one(member
         assert max(np.bincount(tree.parent, minlength=members)) <= 2 + 1  # two children, and a root is its own parent
 
 
-def test_a_chain_is_one_below_the_other():
+def test_the_parent_in_a_chain_is_the_previous_member():
     assert chain(4).parent.tolist() == [0, 0, 1, 2]
 
 
-def test_what_goes_up_the_trees_waits_for_its_slowest_way():
+def test_a_reduction_up_the_trees_takes_the_longest_path():
     over, slow = fabric(64), np.ones(64)
     slow[5] = 3.0
     collective = double_binary_tree.all_reduce(1e6, over)
-    pace = LinkPace(np.ones(64), slow)
-    assert finish(collective, over, together(64), pace).max() > closed_form(collective, over)
+    pace = LinkSlowdown(np.ones(64), slow)
+    assert advance(collective, over, together(64), pace).max() > closed_form(collective, over)
 
 
-def test_a_slow_link_of_one_gpu_does_not_slow_what_passes_it_by():
+def test_the_slow_link_of_a_gpu_does_not_slow_messages_of_others():
     """GPU 3 is no leader, so what is slow between nodes for it is never crossed."""
     over, slow = fabric(32, 8), np.ones(32)
     slow[3] = 5.0
     collective = hierarchical.all_reduce(1e6, over)
-    pace = LinkPace(np.ones(32), slow)
-    assert finish(collective, over, together(32), pace).max() == pytest.approx(closed_form(collective, over))
+    pace = LinkSlowdown(np.ones(32), slow)
+    assert advance(collective, over, together(32), pace).max() == pytest.approx(closed_form(collective, over))
 
 
-def test_a_phase_that_says_nothing_waits_for_everyone():
+def test_a_phase_without_a_pattern_waits_for_all_ranks():
     over, phase = fabric(4), Phase("serve", 3, 1e6, ("inter_node",))
-    clocks = finish(Collective("star", 1e6, (phase,)), over, late(4))
+    clocks = advance(Collective("star", 1e6, (phase,)), over, late(4))
     assert clocks.ravel().tolist() == [late(4).max() + 3 * BETWEEN.time(1e6)] * 4
 
 
@@ -163,18 +163,18 @@ def test_a_phase_that_says_nothing_waits_for_everyone():
     ("tool", "tolerance"),
     [("closed form 2(n-1)(alpha + S/(nB))", 0.001), ("LogGOPSim", 0.001), ("ASTRA-sim 2 analytical, 1 chunk", 0.02)],
 )
-def test_every_step_of_every_rank_takes_what_other_simulators_say(tool, tolerance):
+def test_every_step_of_every_rank_takes_the_time_of_other_simulators(tool, tolerance):
     for row in rows("ring_all_reduce_100MiB.csv"):
         if row["tool"] == tool:
             over = flat(int(row["ranks"]))
             clocks = together(over.gpus)[:, None]
             for phase in ring.all_reduce(float(row["message_bytes"]), over).phases:
-                clocks = each_step(clocks, np.array(over.step_time(phase)), phase.steps)
+                clocks = ring_steps(clocks, np.array(over.step_time(phase)), phase.steps)
             assert clocks.max() * 1e3 == pytest.approx(float(row["all_reduce_ms"]), rel=tolerance)
 
 
-def test_a_two_level_all_reduce_rank_by_rank_takes_what_astra_sim_says():
+def test_a_per_rank_two_level_all_reduce_takes_the_time_of_astra_sim():
     (row,) = [r for r in rows("ring_all_reduce_100MiB.csv") if r["tool"] == "ASTRA-sim 2 analytical, 2-D 8x128"]
     over = Fabric(1024, 8, ORACLE_INSIDE, LINK, nics=8, library=FREE, group_size=8)
-    done = finish(two_level.all_reduce(float(row["message_bytes"]), over), over, together(1024))
+    done = advance(two_level.all_reduce(float(row["message_bytes"]), over), over, together(1024))
     assert done.max() * 1e3 == pytest.approx(float(row["all_reduce_ms"]), rel=0.02)

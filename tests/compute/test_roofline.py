@@ -16,7 +16,7 @@ def seconds(scenario):
     return times.forward + times.backward
 
 
-def test_no_step_is_quicker_than_its_operations_at_the_peak():
+def test_no_step_is_faster_than_its_flop_at_the_peak_rate():
     """Winograd's algorithm does 2.25 times fewer products in a 3x3 convolution (Lavin and Gray 2016)."""
     scenario = alone()
     operations = 3 * scenario.workload.forward_flops * scenario.plan.batch_per_gpu
@@ -39,7 +39,7 @@ def test_backward_takes_about_twice_as_long_as_forward():
         assert 1.9 * 0.85 < times.backward / times.forward < 2.25 * 1.15
 
 
-def test_a_larger_batch_is_more_efficient_and_never_quicker():
+def test_a_larger_batch_is_more_efficient_and_never_faster():
     small, large = seconds(alone(batch_per_gpu=8)), seconds(alone(batch_per_gpu=16))
     assert small < large < 2 * small
 
@@ -58,7 +58,7 @@ def test_tensor_cores_are_used_when_there_are_any():
 
 
 @pytest.mark.parametrize(("precision", "instead"), [("tf32", "fp32"), ("bf16", "mixed")])
-def test_a_precision_that_the_card_lacks_is_told_what_to_use(precision, instead):
+def test_a_precision_that_the_card_lacks_is_refused_with_another(precision, instead):
     with pytest.raises(InputError, match=f"p100-pcie has no {precision}; use --precision {instead}"):
         compute_times(alone(precision=precision))
 

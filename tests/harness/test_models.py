@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lbsim.errors import InputError
 from lbsim.harness import models
 from lbsim.harness.training.optimizer import adapted
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module
 
 SHARED = ["alexnet", "alexnet-bn", "resnet50", "resnet101", "resnet152", "vgg16"]
 
@@ -26,7 +26,7 @@ def on_meta(name):
 
 
 def workload(name):
-    return catalog.module("workloads", name).build()
+    return find_module("workloads", name).build()
 
 
 def in_backward_order(model, shape):

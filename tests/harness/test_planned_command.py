@@ -7,9 +7,9 @@ pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from lbsim import Scenario
-from lbsim.accuracy.choice import Wish, recipes_for
 from lbsim.accuracy.launch_command import harness_arguments
 from lbsim.accuracy.search import time_to_accuracy
+from lbsim.accuracy.training_option import TimeToAccuracyRequest, recipes_for
 from lbsim.cli.app import app
 from lbsim.harness.__main__ import main
 
@@ -28,7 +28,7 @@ SMALL = ["--model", "cnn", "--data", "digits", "--batch-per-gpu", "32", "--engin
 )
 def test_the_command_that_a_plan_prints_runs(model, recipe, target, tmp_path):
     scenario = Scenario.of(gpus=1, cluster="dgx-h100", model=model)
-    chosen = time_to_accuracy(scenario, [64], Wish(target), recipes_for(model, recipe)).chosen
+    chosen = time_to_accuracy(scenario, [64], TimeToAccuracyRequest(target), recipes_for(model, recipe)).chosen
     arguments = harness_arguments(chosen)
     assert arguments[arguments.index("--epochs") + 1] == f"{chosen.epochs:g}"
     assert main([*arguments, *SMALL, "--steps", "2", "--device", "cpu", "--output", str(tmp_path)]) == 0

@@ -5,7 +5,7 @@ import pytest
 
 from lbsim.errors import InputError
 from lbsim.measurements.measurement import read
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 
 TRACES = Path(__file__).parents[2] / "traces"
 POLARIS = TRACES / "nccl-tests" / "polaris-32-a100.txt"
@@ -18,13 +18,13 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("name", catalog.names("readers"))
+@pytest.mark.parametrize("name", module_names("readers"))
 def test_each_reader_knows_its_real_sample_and_no_other(name):
     for other, sample in SAMPLES.items():
-        assert catalog.module("readers", name).knows(sample.read_text()) is (other == name)
+        assert find_module("readers", name).knows(sample.read_text()) is (other == name)
 
 
-@pytest.mark.parametrize("name", catalog.names("readers"))
+@pytest.mark.parametrize("name", module_names("readers"))
 def test_each_real_sample_has_times_that_can_be(name):
     reading = read(SAMPLES[name])
     assert len(reading.measurements) >= 3

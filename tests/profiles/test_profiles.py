@@ -19,7 +19,7 @@ CLASSES: dict[str, type[Profile]] = {
     profile.kind: profile
     for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
 }
-FILES = [(kind, name, file) for kind in catalog.kinds() for name, file in SHIPPED.files(kind).items()]
+FILES = [(kind, name, file) for kind in catalog.profile_kinds() for name, file in SHIPPED.files(kind).items()]
 EVERY_FILE = pytest.mark.parametrize(("kind", "name", "file"), FILES, ids=[f"{k}/{n}" for k, n, _ in FILES])
 
 LINK = """
@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 def load_link(folder, text, name="mine"):
     (folder / "links" / f"{name}.toml").write_text(text)
-    return Link.load(name, Folders(own=(folder,)))
+    return Link.load(name, Folders(user=(folder,)))
 
 
 def refusal(folder, text):
@@ -50,7 +50,7 @@ def refusal(folder, text):
 
 
 def test_each_folder_holds_one_kind_of_profile():
-    assert set(catalog.kinds()) == set(CLASSES)
+    assert set(catalog.profile_kinds()) == set(CLASSES)
 
 
 @EVERY_FILE
@@ -60,7 +60,7 @@ def test_a_shipped_profile_is_valid_and_its_file_name_is_its_name(kind, name, fi
 
 
 @EVERY_FILE
-def test_a_shipped_profile_says_itself_where_its_numbers_come_from(kind, name, file):
+def test_a_shipped_profile_states_its_own_source(kind, name, file):
     own = read_toml(file)
     assert own["source"].strip(), f"{kind}/{name} inherits its source"
     assert not re.search(
@@ -79,7 +79,7 @@ def test_a_softwares_defaults_are_fields_of_a_plan_that_can_run(name):
     Plan.model_validate({"gpus": 8} | Software.load(name).defaults, context=SHIPPED)
 
 
-def test_a_profile_takes_from_its_parent_what_it_does_not_say(folder):
+def test_a_profile_inherits_the_fields_that_it_does_not_set(folder):
     link = load_link(folder, 'extends = "ib-edr"\nsource = "a test"\nefficiency = 0.5\n')
     parent = Link.load("ib-edr")
     assert (link.name, link.efficiency) == ("mine", 0.5)
@@ -90,7 +90,7 @@ def test_a_table_inside_a_profile_is_merged_field_by_field(folder):
     (folder / "accelerators").mkdir()
     text = 'extends = "p40"\nsource = "a test"\npeak = { fp32 = "10 TFLOP/s" }\n'
     (folder / "accelerators" / "slow-p40.toml").write_text(text)
-    slow = Accelerator.load("slow-p40", Folders(own=(folder,)))
+    slow = Accelerator.load("slow-p40", Folders(user=(folder,)))
     assert slow.peak.fp32 == 10e12
     assert slow.peak.fp16 == Accelerator.load("p40").peak.fp16
 
@@ -109,9 +109,9 @@ def test_a_quantity_without_a_unit_is_refused_with_an_example(folder):
     assert line == "links/mine: bandwidth: 12500000000.0 has no unit; write it as e.g. '25 GB/s'"
 
 
-def test_a_unit_of_something_else_is_refused_with_the_right_ones(folder):
+def test_a_unit_of_another_dimension_is_refused_with_the_valid_units(folder):
     line = refusal(folder, LINK.replace("100 Gb/s", "100 GB"))
-    assert line.startswith("links/mine: bandwidth: 'GB' is no unit of bandwidth; there are: B/s, ")
+    assert line.startswith("links/mine: bandwidth: 'GB' is not a unit of bandwidth; there are: B/s, ")
 
 
 def test_a_missing_source_is_refused(folder):
@@ -141,13 +141,13 @@ def test_an_unknown_field_is_refused_by_name(folder):
     assert "no such field 'bandwith'" in refusal(folder, f'{LINK}bandwith = "1 GB/s"\n')
 
 
-def test_what_is_no_toml_is_refused_with_its_line(folder):
+def test_invalid_toml_is_refused_with_its_line(folder):
     assert "line 2" in refusal(folder, 'source = "a test"\nlatency = 2 us\n')
 
 
-def test_a_profile_that_extends_itself_by_way_of_another_is_refused(folder):
+def test_a_profile_that_extends_itself_through_another_is_refused(folder):
     (folder / "links" / "other.toml").write_text('extends = "mine"\n')
-    assert refusal(folder, 'extends = "other"\n').endswith("extends itself, by way of mine -> other -> mine")
+    assert refusal(folder, 'extends = "other"\n').endswith("extends itself through mine -> other -> mine")
 
 
 def test_a_missing_parent_is_refused_with_the_nearest_name(folder):
@@ -155,8 +155,8 @@ def test_a_missing_parent_is_refused_with_the_nearest_name(folder):
     assert line.startswith("no 'ib-edp' in hardware_profiles/links; did you mean 'ib-edr'? there are: aries, ")
 
 
-def test_a_parent_that_is_no_name_is_refused(folder):
-    assert refusal(folder, "extends = 3\n") == "extends: 3 is no name of a profile in hardware_profiles/links"
+def test_a_parent_that_is_not_a_name_is_refused(folder):
+    assert refusal(folder, "extends = 3\n") == "extends: 3 is not the name of a profile in hardware_profiles/links"
 
 
 def test_a_missing_file_is_refused(folder):
@@ -165,20 +165,20 @@ def test_a_missing_file_is_refused(folder):
 
 
 @pytest.mark.parametrize("kind", CALIBRATED)
-def test_every_shipped_profile_says_what_was_fitted_and_on_what_or_that_nothing_was_and_why(kind):
+def test_every_shipped_profile_states_its_calibration_or_the_reason_for_none(kind):
     for name in SHIPPED.files(kind):
         told = calibration(CLASSES[kind].load(name))
         assert "not said" not in told, f"{kind}/{name}"
         assert "nothing" in told or re.search(r"\d ?(%|GB/s|samples/s)", told), f"{kind}/{name}: no error"
 
 
-def test_the_list_says_what_was_fitted_if_asked(capsys):
+def test_the_list_shows_calibrations_with_its_option(capsys):
     assert main(["profiles", "list", "accelerators", "--calibrated"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "xeon-8160 nothing: no rate of one socket is published" in told
     assert re.search(r"p100-sxm2 speed by \S+ on published single-GPU rates; mean error [\d.]+% on the \d+ rows", told)
 
 
-def test_of_what_nothing_can_be_fitted_the_list_says_so(capsys):
+def test_the_list_refuses_calibrations_of_kinds_without_them(capsys):
     assert main(["profiles", "list", "models", "--calibrated"]) == 2
     assert "the kinds of which something can be calibrated" in capsys.readouterr().err

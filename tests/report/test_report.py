@@ -14,11 +14,11 @@ from lbsim import Scenario, predict
 from lbsim.cli.app import app, main
 from lbsim.cli.commands.report import _other
 from lbsim.errors import InputError
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import module_names
 from lbsim.report import SEEDS, Price, Report, Subject, draw_all, labelled, seed_report, write
 from lbsim.report.picture import STYLE
 
-FIGURES = catalog.names("figures")
+FIGURES = module_names("figures")
 AKIBA = Scenario.of(gpus=1024, cluster="mn-1", software="chainer-2017", batch_per_gpu=32, precision="fp32")
 SUBJECT = Subject(labelled([AKIBA, Scenario.of(gpus=64, cluster="dgx-a100")], [Price(2.5, "USD"), Price(1.0, "USD")]))
 

@@ -9,27 +9,27 @@ def scenario(**plan):
     return Scenario.of(gpus=16, cluster="mn-1", software="chainer-2017", **plan)
 
 
-def test_the_plan_takes_what_it_does_not_say_from_the_software():
+def test_the_plan_takes_missing_fields_from_the_software():
     assert scenario().plan.overlap is False
     assert scenario(overlap=True).plan.overlap is True
 
 
-def test_what_is_written_as_json_is_read_back_as_the_same_scenario():
+def test_a_scenario_is_read_back_equal_from_its_json():
     given = override(scenario(), {"anchor.throughput": "218 samples/s", "cluster.inter_node.latency": 1.23456789e-6})
     assert Scenario.read(json.loads(given.model_dump_json())) == given
 
 
-def test_a_dotted_path_changes_one_thing_and_nothing_else():
+def test_a_dotted_path_changes_a_single_field():
     before, after = scenario(), override(scenario(), {"cluster.inter_node.bandwidth": "25 GB/s"})
     assert after.cluster.inter_node.bandwidth == 25e9
     assert override(after, {"cluster.inter_node.bandwidth": before.cluster.inter_node.bandwidth}) == before
 
 
-def test_a_profile_inside_is_replaced_by_name():
+def test_a_nested_profile_is_replaced_by_name():
     assert override(scenario(), {"cluster.inter_node": "pcie-3"}).cluster.inter_node.name == "pcie-3"
 
 
-def test_what_is_not_set_is_made_by_setting_a_part_of_it():
+def test_an_unset_table_is_created_by_setting_one_of_its_fields():
     anchor = override(scenario(), {"anchor.throughput": "218 samples/s"}).anchor
     assert anchor is not None
     assert anchor.throughput == 218
@@ -51,19 +51,19 @@ def test_switches_and_lists_are_read_from_text():
         ("plan.all_reduce", "rign", "no 'rign' in lbsim/communication/all_reduce; did you mean 'ring'?"),
         ("plan.gpus", "many", "gpus"),
         ("plan.gpus", "0", "gpus"),
-        ("plan.gpus.x", "1", "'gpus' has nothing inside it"),
+        ("plan.gpus.x", "1", "'gpus' has no fields"),
         ("plan.fusion", "split", "needs fusion_split"),
         ("plan.epochs", "nan", "epochs"),
         ("network", "1", "a scenario"),
     ],
 )
-def test_a_wrong_override_is_told_in_one_line_what_to_write(path, value, said):
+def test_an_invalid_override_is_refused_with_the_correction(path, value, said):
     with pytest.raises(InputError) as error:
         override(scenario(), {path: value})
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_model_is_told_the_nearest():
+def test_an_unknown_model_is_refused_with_the_closest_name():
     with pytest.raises(InputError, match="did you mean 'resnet50'"):
         predict(Scenario.of(gpus=1, model="resnet5", software="chainer-2017"))

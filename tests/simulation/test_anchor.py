@@ -1,7 +1,7 @@
 import pytest
 
 from lbsim import Anchor, InputError, Scenario, predict
-from lbsim.simulation.anchor import at_other_batch
+from lbsim.simulation.anchor import factor_at_other_batch
 
 
 def scenario(anchor=None, **plan):
@@ -13,24 +13,24 @@ def throughput(**fields):
 
 
 @pytest.mark.parametrize("rate", ["100 samples/s", "250 samples/s"])
-def test_the_measured_rate_comes_out_where_it_was_measured(rate):
+def test_the_measured_throughput_is_reproduced_at_its_own_batch(rate):
     assert throughput(anchor=rate, batch_per_gpu=32) == pytest.approx(float(rate.split()[0]), rel=1e-6)
 
 
-def test_a_rate_of_eight_gpus_comes_out_on_eight():
+def test_a_throughput_of_eight_gpus_is_reproduced_on_eight():
     anchor = Anchor(throughput=1000, gpus=8, batch_per_gpu=32)
     assert throughput(anchor=anchor, gpus=8, batch_per_gpu=32) == pytest.approx(1000, rel=1e-6)
 
 
-def test_half_of_what_an_anchor_took_too_long_is_a_constant_a_step():
-    """Twice as long as the law's 1 s: half a second more a second of compute, and half a second more a step."""
-    assert at_other_batch(2.0, then=1.0, now=1.0) * 1.0 == 2.0
-    assert at_other_batch(2.0, then=1.0, now=4.0) * 4.0 == 4.0 * 1.5 + 0.5
-    assert at_other_batch(2.0, then=1.0, now=0.5) * 0.5 == 0.5 * 1.5 + 0.5
+def test_half_of_the_excess_of_an_anchor_is_a_constant_per_step():
+    """Twice the model's 1 s: half a second more per second of compute, and half a second more per step."""
+    assert factor_at_other_batch(2.0, measured=1.0, predicted=1.0) * 1.0 == 2.0
+    assert factor_at_other_batch(2.0, measured=1.0, predicted=4.0) * 4.0 == 4.0 * 1.5 + 0.5
+    assert factor_at_other_batch(2.0, measured=1.0, predicted=0.5) * 0.5 == 0.5 * 1.5 + 0.5
 
 
-def test_an_anchor_that_is_quicker_than_the_law_scales_every_batch_alike():
-    assert at_other_batch(0.8, then=1.0, now=4.0) == 0.8
+def test_an_anchor_faster_than_the_model_scales_every_batch_equally():
+    assert factor_at_other_batch(0.8, measured=1.0, predicted=4.0) == 0.8
 
 
 def test_a_slow_anchor_at_a_small_batch_leaves_a_large_batch_more_efficient():
@@ -40,6 +40,9 @@ def test_a_slow_anchor_at_a_small_batch_leaves_a_large_batch_more_efficient():
     assert large > throughput(batch_per_gpu=64) / throughput(batch_per_gpu=8) * small
 
 
-def test_an_anchor_that_nothing_could_reach_is_told_why():
-    with pytest.raises(InputError, match=r"anchor\.throughput: .* more than .* allow; .* set anchor\.gpus"):
+def test_an_unreachable_anchor_is_refused_with_the_reason():
+    with pytest.raises(
+        InputError,
+        match=r"anchor\.throughput: .* more than .* allow .*; if .* set anchor\.gpus or anchor\.batch_per_gpu",
+    ):
         predict(scenario(anchor="1000000 samples/s"))

@@ -6,7 +6,7 @@ import pytest
 
 from lbsim import Scenario, predict
 from lbsim.cli.app import main
-from lbsim.simulation.chrome_trace import of_timeline
+from lbsim.simulation.chrome_trace import timeline_to_chrome_trace
 from lbsim.simulation.timeline import Span, Timeline
 
 SMALL = ["--gpus", "16", "--cluster", "mn-1", "--software", "pytorch-nccl", "--precision", "fp32"]
@@ -50,27 +50,27 @@ def test_spans_are_those_of_the_step_in_microseconds(trace):
     assert busy == pytest.approx(TIMELINE.busy("compute") * 1e6)
 
 
-def test_spans_that_overlap_stand_on_threads_of_their_own():
+def test_overlapping_spans_are_on_separate_threads():
     spans = (
         Span("communication", "a", 0.0, 2.0),
         Span("communication", "b", 1.0, 3.0),
         Span("communication", "c", 2.0, 4.0),
     )
-    events = of_timeline(Timeline(spans, 4.0), "x")
+    events = timeline_to_chrome_trace(Timeline(spans, 4.0), "x")
     threads = {event["name"]: event["tid"] for event in of_kind(events, "X")}
     assert threads["a"] == threads["c"] != threads["b"]
     names = [event["args"]["name"] for event in of_kind(events, "M") if event["name"] == "thread_name"]
     assert names == ["communication", "communication 2"]
 
 
-def test_a_file_that_cannot_be_written_gets_one_line(tmp_path, capsys):
+def test_a_file_that_cannot_be_written_is_refused_in_one_line(tmp_path, capsys):
     assert main(["timeline", *SMALL, "--out", str(tmp_path)]) == 2
     output, error = capsys.readouterr()
     assert output == ""
     assert error == f"lbsim: --out {tmp_path}: Is a directory\n"
 
 
-def test_a_timeline_without_a_file_to_write_gets_one_line(capsys):
+def test_a_timeline_without_an_output_file_is_refused_in_one_line(capsys):
     assert main(["timeline", *SMALL]) == 2
     assert "--out" in capsys.readouterr().err
 
@@ -113,7 +113,7 @@ def obeys_the_format(trace):
 
 
 @pytest.mark.parametrize("file", MEASURED, ids=lambda file: file.stem)
-def test_a_measured_step_has_the_moments_of_its_trace(file, tmp_path):
+def test_a_measured_step_has_the_times_of_its_trace(file, tmp_path):
     trace = written(tmp_path / "measured.json", "--trace", file, "--step", 3)
     assert obeys_the_format(trace)
     names = processes(trace)
@@ -133,7 +133,7 @@ def test_a_measured_step_has_the_moments_of_its_trace(file, tmp_path):
         assert busy == pytest.approx(1e6 * (marks["backward"] - marks["forward"]))
 
 
-def test_measured_and_simulated_stand_side_by_side_in_one_file(tmp_path):
+def test_measured_and_simulated_steps_are_in_one_file(tmp_path):
     trace = written(tmp_path / "both.json", "--trace", MEASURED[0], *NETWORK)
     assert obeys_the_format(trace)
     first, *others = processes(trace).values()
@@ -178,7 +178,7 @@ def broken(trace, how):
         ("empty", "EOF"),
     ],
 )
-def test_a_trace_that_cannot_be_read_gets_one_line(how, said, tmp_path, capsys):
+def test_a_trace_that_cannot_be_read_is_refused_in_one_line(how, said, tmp_path, capsys):
     file = tmp_path / "measured.json"
     file.write_text(broken(MEASURED[0].read_text(), how))
     assert main(["timeline", "--trace", str(file), "--out", str(tmp_path / "out.json")]) == 2
@@ -200,7 +200,7 @@ def test_a_trace_that_cannot_be_read_gets_one_line(how, said, tmp_path, capsys):
         ([], "--gpus is missing"),
     ],
 )
-def test_what_a_timeline_cannot_be_made_of_gets_one_line(arguments, said, tmp_path, capsys):
+def test_a_trace_without_a_timeline_is_refused_in_one_line(arguments, said, tmp_path, capsys):
     assert main(["timeline", *arguments, "--out", str(tmp_path / "out.json")]) == 2
     output, error = capsys.readouterr()
     assert output == ""

@@ -1,6 +1,6 @@
 import pytest
 
-from lbsim.simulation.stragglers import expected_maximum, slowdown
+from lbsim.simulation.stragglers import expected_maximum, expected_slowdown
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_the_expected_maximum_is_the_tabulated_one(ranks, expected):
     assert expected_maximum(ranks) == pytest.approx(expected, abs=2e-5)
 
 
-def test_one_rank_waits_for_no_other():
+def test_a_single_rank_waits_for_no_other():
     assert expected_maximum(1) == pytest.approx(0, abs=1e-12)
 
 
@@ -31,5 +31,5 @@ def test_the_expected_maximum_rises_with_the_ranks_to_a_million():
 
 
 def test_a_step_is_longer_in_proportion_to_the_spread():
-    assert slowdown(0.04, 64) == pytest.approx(2 * slowdown(0.02, 64))
-    assert slowdown(0.0, 64) == 0
+    assert expected_slowdown(0.04, 64) == pytest.approx(2 * expected_slowdown(0.02, 64))
+    assert expected_slowdown(0.0, 64) == 0

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from lbsim.uncertainty.conformal import Bounds, bounds, normal
+from lbsim.uncertainty.conformal import Bounds, bounds, normal_quantile
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 DRAWS = 800
@@ -45,7 +45,7 @@ def test_rows_that_have_nothing_in_common_are_held_as_often_as_split_conformal_p
 def test_too_few_rows_for_a_level_are_lengthened_as_a_normal_tail():
     four = {name: [error] for name, error in zip("abcd", (-0.4, -0.1, 0.1, 0.4), strict=True)}
     assert bounds(four, 0.8).above == pytest.approx(0.4)  # the largest of 4 stands at 4/5
-    assert bounds(four, 0.9).above == pytest.approx(0.4 * normal(0.9) / normal(0.8))
+    assert bounds(four, 0.9).above == pytest.approx(0.4 * normal_quantile(0.9) / normal_quantile(0.8))
 
 
 def test_a_system_counts_once_however_many_rows_it_has():

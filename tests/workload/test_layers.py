@@ -1,4 +1,4 @@
-"""The stack of layers: closed forms for work and parameters, and laws of what backward keeps."""
+"""The stack of layers: closed forms for work and parameters, and laws of the saved activations."""
 
 from math import prod
 
@@ -69,7 +69,7 @@ def test_pooling_gives_the_published_sizes(size, window, expected):
     assert stack.shape == (4, expected, expected)
 
 
-def test_a_convolution_with_its_norm_and_relu_keeps_two_tensors():
+def test_a_convolution_with_norm_and_relu_saves_two_tensors():
     stack = Stack((8, 4, 4))
     for index in range(2):
         stack.conv2d(f"conv{index}", 8, 3, padding=1)
@@ -80,7 +80,7 @@ def test_a_convolution_with_its_norm_and_relu_keeps_two_tensors():
     assert saved(stack) == [kept, kept, kept, 0, kept, kept]
 
 
-def test_branches_keep_their_common_input_once():
+def test_branches_save_their_common_input_once():
     stack = Stack((8, 4, 4))
     left, right = stack.fork(), stack.fork()
     left.conv2d("left", 4, 1)
@@ -88,7 +88,7 @@ def test_branches_keep_their_common_input_once():
     assert saved(stack) == [8 * 4 * 4, 0]
 
 
-def test_each_way_out_of_a_copy_is_kept_again():
+def test_each_output_of_a_copy_is_saved_again():
     stack = Stack((8, 4, 4))
     left, right = stack.fork(), stack.fork()
     left.conv2d("left", 8, 1)
@@ -99,14 +99,14 @@ def test_each_way_out_of_a_copy_is_kept_again():
     assert stack.layers[-1].saved_elements == 24 * 4 * 4
 
 
-def test_a_sum_keeps_nothing_and_dropout_a_byte_an_element():
+def test_a_sum_saves_nothing_and_dropout_one_byte_per_element():
     stack = Stack((16, 32))
     stack.add("sum")
     stack.dropout("dropout")
     assert saved(stack) == [0, 16 * 32 / 4]  # in elements of fp32, as PyTorch's boolean mask
 
 
-def test_an_activation_keeps_an_input_that_nothing_else_keeps():
+def test_an_activation_saves_an_input_that_nothing_else_saves():
     stack = Stack((16, 32))
     stack.linear("up", 64)
     stack.activation("gelu")
@@ -114,7 +114,7 @@ def test_an_activation_keeps_an_input_that_nothing_else_keeps():
     assert saved(stack) == [16 * 32, 16 * 64, 16 * 64]
 
 
-def test_a_pool_after_a_relu_keeps_nothing_more():
+def test_a_pool_after_a_relu_saves_nothing_more():
     stack = Stack((8, 4, 4))
     stack.conv2d("conv", 8, 1)
     stack.relu("relu")
@@ -130,7 +130,7 @@ def test_a_tied_layer_has_the_work_but_not_the_weight():
     assert [tensor.name for tensor in tied.layers[0].tensors] == ["decoder.bias"]
 
 
-def test_gradients_are_finished_in_reverse():
+def test_gradients_are_completed_in_reverse_order():
     stack = Stack((4, 8))
     stack.linear("first", 8)
     stack.layer_norm("norm")
@@ -145,7 +145,7 @@ def test_gradients_are_finished_in_reverse():
     ]
 
 
-def test_neither_biases_nor_norms_are_adapted():
+def test_lars_applies_to_neither_biases_nor_norms():
     stack = Stack((4, 8))
     stack.linear("linear", 8)
     stack.layer_norm("norm")
@@ -153,7 +153,7 @@ def test_neither_biases_nor_norms_are_adapted():
     assert {tensor.name for tensor in workload.tensors if tensor.adapted} == {"linear.weight"}
 
 
-def test_selected_tokens_are_all_that_follows_sees():
+def test_later_layers_work_on_the_selected_tokens_only():
     stack = Stack((128, 768))
     stack.select("masked", 20)
     assert stack.shape == (20, 768)

@@ -1,11 +1,11 @@
-"""The shipped models against published constants, and what must hold for any model."""
+"""Shipped models against published constants, and laws that hold for any model."""
 
 from pathlib import Path
 
 import pytest
 
 import lbsim.workload.models
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.workload.layers import Workload
 
 TORCHVISION = "torchvision 0.29.2, models/*.py, meta (MOD-001 to MOD-014 of the published measurements)"
@@ -55,11 +55,11 @@ GMAC = [
     ("inception_v4", 12.3, 0.05, "timm's model card, inception_v4.tf_in1k"),
 ]
 
-EVERY_MODEL = pytest.mark.parametrize("name", catalog.names("workloads"))
+EVERY_MODEL = pytest.mark.parametrize("name", module_names("workloads"))
 
 
 def build(name: str) -> Workload:
-    workload = catalog.module("workloads", name).build()
+    workload = find_module("workloads", name).build()
     assert isinstance(workload, Workload)
     return workload
 
@@ -74,7 +74,7 @@ def test_the_parameters_are_the_published_ones(name, parameters, source):
 
 
 @pytest.mark.parametrize(("name", "tensors", "source"), GRADIENTS)
-def test_as_many_gradients_as_the_architecture_has(name, tensors, source):
+def test_the_number_of_gradients_is_that_of_the_architecture(name, tensors, source):
     assert len(build(name).tensors) == tensors, source
 
 
@@ -84,12 +84,12 @@ def test_the_work_is_the_published_work_within_its_rounding(name, published, rou
 
 
 @EVERY_MODEL
-def test_every_model_is_named_as_its_file_and_says_where_it_comes_from(name):
+def test_every_model_has_the_name_of_its_file_and_a_source(name):
     workload = build(name)
     assert workload.name == name
     assert workload.source
-    assert catalog.module("workloads", name).__doc__
-    assert catalog.module("workloads", name.replace("_", "-")).build().name == name
+    assert find_module("workloads", name).__doc__
+    assert find_module("workloads", name.replace("_", "-")).build().name == name
 
 
 @EVERY_MODEL
@@ -101,7 +101,7 @@ def test_every_model_has_data_to_train_on(name):
 
 
 @EVERY_MODEL
-def test_every_layer_and_every_tensor_has_a_name_of_its_own(name):
+def test_names_of_layers_and_of_tensors_are_unique(name):
     workload = build(name)
     layers = [layer.name for layer in workload.layers]
     tensors = [tensor.name for tensor in workload.tensors]
@@ -110,7 +110,7 @@ def test_every_layer_and_every_tensor_has_a_name_of_its_own(name):
 
 
 @EVERY_MODEL
-def test_no_layer_costs_less_than_nothing(name):
+def test_no_layer_has_a_negative_cost(name):
     for layer in build(name).layers:
         assert min(layer.forward_flops, layer.backward_flops, layer.saved_elements) >= 0
         assert min(layer.forward_elements, layer.backward_elements, *layer.kernels) > 0
@@ -142,7 +142,7 @@ def test_backward_does_between_one_and_two_times_the_work_of_forward(name):
 
 
 @EVERY_MODEL
-def test_no_more_is_kept_than_is_written(name):
+def test_no_layer_saves_more_than_it_writes(name):
     workload = build(name)
     kept = sum(layer.saved_elements for layer in workload.layers)
     assert 0 < kept < sum(layer.forward_elements for layer in workload.layers)
@@ -156,20 +156,20 @@ def test_every_weight_of_a_product_does_at_least_one_multiplication(name):
             assert layer.forward_flops >= 2 * weights
 
 
-def test_every_file_says_its_parameters_tensors_and_work():
-    for name in catalog.names("workloads"):
-        workload, said = build(name), catalog.module("workloads", name).build.__doc__
+def test_every_docstring_states_parameters_tensors_and_work():
+    for name in module_names("workloads"):
+        workload, said = build(name), find_module("workloads", name).build.__doc__
         assert f"{workload.parameters:,} parameters in {len(workload.tensors)} tensors" in said
         numbers = [word for word in said.split() if word.replace(".", "").isdigit() and "." in word]
         assert any(gmac(workload) == pytest.approx(float(word), rel=0.001) for word in numbers), name
 
 
-def test_a_model_is_a_file():
+def test_a_new_module_is_a_new_model():
     folder = Path(lbsim.workload.models.__file__).parent
-    assert catalog.names("workloads") == sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    assert module_names("workloads") == sorted(file.stem for file in folder.glob("[a-z]*.py"))
 
 
-def test_resnet50_s_activations_take_what_its_users_see():
+def test_the_activations_of_resnet50_take_the_memory_that_users_measure():
     """Batch 64 in fp32 trains on cards of 8 GB: from experience, no published figure, so a wide range."""
     kept = sum(layer.saved_elements for layer in build("resnet50").layers)
     assert 5.0e9 < 4 * 64 * kept < 7.0e9
@@ -178,7 +178,7 @@ def test_resnet50_s_activations_take_what_its_users_see():
 @pytest.mark.parametrize(
     ("name", "millions"), [("resnet50", 11.1), ("resnet101", 16.2), ("resnet152", 22.6), ("inception_v4", 15.1)]
 )
-def test_the_norms_keep_every_convolution_s_output(name, millions):
+def test_the_norms_save_every_output_of_a_convolution(name, millions):
     """timm's model cards: "Activations (M)", the elements that convolutions write."""
     kept = sum(layer.saved_elements for layer in build(name).layers if layer.kind == "normalisation")
     assert kept == pytest.approx(millions * 1e6, abs=0.05e6)
@@ -203,7 +203,7 @@ def test_bert_without_heads_has_hugging_face_s_parameters_and_the_textbook_work(
 
 
 @pytest.mark.parametrize(("name", "hidden", "heads"), [("bert_base", 768, 12), ("bert_large", 1024, 16)])
-def test_a_transformer_layer_keeps_its_closed_form(name, hidden, heads):
+def test_a_transformer_layer_saves_its_closed_form(name, hidden, heads):
     """Korthikanti et al., arXiv:2205.05198, equation 1: s h (34 + 5 a s / h) bytes a sample, in fp16.
 
     Masks of a byte are 2 of the 34 and 1 of the 5; the rest is two bytes an element. Here a mask is a quarter element.

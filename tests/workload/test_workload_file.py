@@ -6,8 +6,8 @@ import pytest
 from lbsim import Scenario, predict
 from lbsim.cli.app import main
 from lbsim.errors import InputError
-from lbsim.profiles import catalog
-from lbsim.scenario.scenario import workload
+from lbsim.profiles.module_catalog import module_names
+from lbsim.scenario.scenario import find_workload
 from lbsim.workload import workload_file
 
 SMALL = """
@@ -38,40 +38,40 @@ def small(tmp_path):
     return file
 
 
-@pytest.mark.parametrize("name", catalog.names("workloads"))
-def test_what_is_written_reads_back_the_same(tmp_path, name):
+@pytest.mark.parametrize("name", module_names("workloads"))
+def test_a_written_workload_is_read_back_equal(tmp_path, name):
     file = tmp_path / "model.json"
-    file.write_text(workload_file.text(workload(name)))
-    assert workload_file.read(file) == workload(name)
+    file.write_text(workload_file.workload_to_json(find_workload(name)))
+    assert workload_file.read_workload(file) == find_workload(name)
 
 
-def test_a_file_has_a_line_a_layer_and_the_order_of_gradients():
-    text = workload_file.text(workload("vgg16"))
+def test_a_file_has_a_line_per_layer_and_the_order_of_gradients():
+    text = workload_file.workload_to_json(find_workload("vgg16"))
     assert len(re.findall(r'^    \{"name": "conv', text, flags=re.MULTILINE)) == 13  # Simonyan and Zisserman, D
     gradients = json.loads(text)["gradients"]
     assert (gradients[0], gradients[-1]) == ("fc8.bias", "conv1_1.weight")
 
 
-def test_toml_will_do_too(small):
-    model = workload_file.read(small)
+def test_a_workload_file_may_be_toml(small):
+    model = workload_file.read_workload(small)
     assert model.parameters == 16
     assert [tensor.name for tensor in model.tensors] == ["fc.bias", "fc.weight"]
 
 
-def test_a_file_predicts_as_the_name_it_was_made_of(tmp_path):
+def test_a_file_gives_the_prediction_of_its_model(tmp_path):
     file = tmp_path / "model.json"
-    file.write_text(workload_file.text(workload("resnet50")))
+    file.write_text(workload_file.workload_to_json(find_workload("resnet50")))
     ours, theirs = (predict(Scenario.of(gpus=64, model=model)) for model in (str(file), "resnet50"))
     assert ours.step_time == theirs.step_time
 
 
 def test_a_file_that_changes_is_read_again(small):
-    assert workload_file.read(small).samples == 100
+    assert workload_file.read_workload(small).samples == 100
     small.write_text(SMALL.replace("samples = 100", "samples = 2000"))
-    assert workload_file.read(small).samples == 2000
+    assert workload_file.read_workload(small).samples == 2000
 
 
-def test_a_scenario_may_name_a_model_beside_it_and_an_option_one_where_the_user_is(
+def test_a_model_path_is_relative_to_its_file_or_for_an_option_to_the_working_folder(
     small, tmp_path, monkeypatch, capsys
 ):
     scenario, here = tmp_path / "scenario.toml", tmp_path / "here"
@@ -84,13 +84,13 @@ def test_a_scenario_may_name_a_model_beside_it_and_an_option_one_where_the_user_
         assert json.loads(capsys.readouterr().out)["scenario"]["model"] == str(file)
 
 
-def test_a_rerun_whose_model_is_gone_says_so(small, tmp_path, capsys):
+def test_a_rerun_without_its_model_file_is_refused(small, tmp_path, capsys):
     main(["predict", "--gpus", "8", "--model", str(small), "--format", "json"])
     answer = tmp_path / "answer.json"
     answer.write_text(capsys.readouterr().out)
     small.unlink()
     assert main(["predict", str(answer)]) == 2
-    assert capsys.readouterr().err == f"lbsim: no model file '{small}'; lbsim workload trace writes one\n"
+    assert capsys.readouterr().err == f"lbsim: no model file '{small}'; write one with lbsim workload trace\n"
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,16 @@ def test_a_rerun_whose_model_is_gone_says_so(small, tmp_path, capsys):
         "not TOML": ("samples = 100", "samples", "line"),
     }.values(),
 )
-def test_a_wrong_file_gets_one_line_with_its_name_and_field(small, capsys, was, becomes, told):
+def test_an_invalid_file_is_refused_with_its_name_and_field(small, capsys, was, becomes, told):
     small.write_text(SMALL.replace(was, becomes))
     with pytest.raises(InputError, match=re.escape(told)) as fault:
-        workload_file.read(small)
+        workload_file.read_workload(small)
     assert str(fault.value).startswith(f"{small}: ")
     assert main(["predict", "--gpus", "8", "--model", str(small)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_file_that_is_no_json_gets_one_line(tmp_path, capsys):
+def test_a_file_that_is_not_json_is_refused_in_one_line(tmp_path, capsys):
     file = tmp_path / "model.json"
     for content in ("{", "[]", "\x00"):
         file.write_text(content)

@@ -13,12 +13,12 @@ from lbsim.cli import json_output
 from lbsim.cli.options import Format, OutputFormat, asking_without_a_file
 from lbsim.cli.terminal import print_json, print_note, print_table
 from lbsim.errors import InputError
-from lbsim.scenario.request import Request
+from lbsim.scenario.request import ScenarioRequest
 
 
 @asking_without_a_file
 def calibrate(
-    question: Callable[[], Request],
+    question: Callable[[], ScenarioRequest],
     traces: Annotated[
         list[Path],
         typer.Argument(metavar="TRACE...", help="Of lbsim's harness, nccl-tests, OSU, PyTorch's profiler; CSV; cases."),
@@ -38,7 +38,7 @@ def calibrate(
     from lbsim.atomic_write import write_atomically
     from lbsim.calibration.calibrate import fit
     from lbsim.calibration.observations import read_observations
-    from lbsim.profiles.toml import as_toml
+    from lbsim.profiles.toml import profile_to_toml
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a profile is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
@@ -47,7 +47,7 @@ def calibrate(
     calibration = fit(found.observations, vary or found.paths, out.stem if out else "calibration")
     calibration = calibration.model_copy(update={"measured": found.sources})
     if out is not None:
-        write_atomically(as_toml(calibration), out)
+        write_atomically(profile_to_toml(calibration), out)
     if output is Format.JSON:
         print_json(json_output.of_calibration(calibration) | {"left_out": list(found.left_out)})
         return

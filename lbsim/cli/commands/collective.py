@@ -55,8 +55,9 @@ def collective(
     named = given({"cluster": cluster, "software": software, "software.library": library})
     scenario = build_scenario({"plan": plan}, from_here(named | pairs(changes or [])), Folders(own_folders(own)))
     from lbsim.communication import collective_time  # late, for start-up time alone
+    from lbsim.communication.message_sizes import message_sizes
 
-    sizes = collective_time.message_sizes(message, first, last, factor)
+    sizes = message_sizes(message, first, last, factor)
     timings = [collective_time.time_all_reduce(scenario, size) for size in sizes]
     done = _finish_times(scenario, sizes) if per_rank else ()
     if output is Format.JSON:
@@ -68,8 +69,8 @@ def collective(
 
 
 def _finish_times(scenario: Scenario, sizes: Sequence[float]) -> tuple[float, ...]:
-    from lbsim.simulation.per_rank import finish_times
+    from lbsim.simulation.per_rank import all_reduce_finish_times
 
     if len(sizes) > 1:
         raise InputError("--per-rank: follows one all-reduce; write --message in place of --to")
-    return finish_times(scenario, sizes[0])
+    return all_reduce_finish_times(scenario, sizes[0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lbsim.cli.options import RowFormat
 from lbsim.cli.terminal import print_csv, print_json, print_table
-from lbsim.errors import unknown
+from lbsim.errors import unknown_name
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def left_out(text: str, cases: Path, output: RowFormat) -> None:
 
     kind = next((kind for kind in KINDS if kind == text), None)
     if kind is None:
-        raise unknown(text, "--leave-out", KINDS)
+        raise unknown_name(text, "--leave-out", KINDS)
     found = summaries(kind, leave_out(kind, cases))
     if output is RowFormat.JSON:
         print_json({"leave_out": kind, "classes": [asdict(one) for one in found], "lbsim": __version__})

@@ -26,8 +26,8 @@ from lbsim.errors import InputError
 from lbsim.units import PRICE, TIME, Dimension
 
 if TYPE_CHECKING:
-    from lbsim.accuracy.choice import Choices, Wish
-    from lbsim.accuracy.run_time import Faults
+    from lbsim.accuracy.training_option import TimeToAccuracy, TimeToAccuracyRequest
+    from lbsim.accuracy.training_run import FaultModel
     from lbsim.scenario.scenario import Scenario
 
 
@@ -76,12 +76,12 @@ def plan(
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
     Of your own:  lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
-    from lbsim.accuracy.choice import Wish, recipes_for
-    from lbsim.accuracy.run_time import Faults
     from lbsim.accuracy.search import time_to_accuracy
+    from lbsim.accuracy.training_option import TimeToAccuracyRequest, recipes_for
+    from lbsim.accuracy.training_run import FaultModel
     from lbsim.profiles.catalog import Folders
 
-    wish = Wish(
+    request = TimeToAccuracyRequest(
         target=_percent("--target", target, "75%"),
         confidence=None if confidence is None else _percent("--confidence", confidence, "90%") / 100,
         deadline=_parsed(TIME, "--deadline", deadline),
@@ -91,12 +91,12 @@ def plan(
     )
     asked: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
     scenario = scenario_of(question_of(gpus=1, **asked, changes=changes, own=own))
-    faults = Faults(seed=seed)
+    faults = FaultModel(seed=seed)
     if noise_scale:
-        choices = _from_runs(scenario, _counts(gpus), wish, noise_scale, recipe, faults)
+        choices = _from_runs(scenario, _counts(gpus), request, noise_scale, recipe, faults)
     else:
         mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
-        choices = time_to_accuracy(scenario, _counts(gpus), wish, mine, faults)
+        choices = time_to_accuracy(scenario, _counts(gpus), request, mine, faults)
     if figure is not None:
         from lbsim.report.plan import draw
 
@@ -112,16 +112,21 @@ def plan(
 
 
 def _from_runs(
-    scenario: "Scenario", gpus: list[int], wish: "Wish", runs: list[Path], recipe: str | None, faults: "Faults"
-) -> "Choices":
+    scenario: "Scenario",
+    gpus: list[int],
+    request: "TimeToAccuracyRequest",
+    runs: list[Path],
+    recipe: str | None,
+    faults: "FaultModel",
+) -> "TimeToAccuracy":
     """Return the choices that the user's own *runs* leave."""
-    from lbsim.accuracy.noise_scale_law import own_recipe
-    from lbsim.accuracy.search import by_laws
+    from lbsim.accuracy.noise_scale_law import recipe_of_runs
+    from lbsim.accuracy.search import time_to_accuracy_by_laws
 
     if recipe is not None:
         raise InputError(f"--recipe {recipe} and --noise-scale: the run is the recipe; give one of them")
-    own, law = own_recipe(runs, scenario.model, scenario.workload.samples, wish.target)
-    return by_laws(scenario, gpus, wish, {own.name: (own, law)}, faults)
+    own, law = recipe_of_runs(runs, scenario.model, scenario.workload.samples, request.target)
+    return time_to_accuracy_by_laws(scenario, gpus, request, {own.name: (own, law)}, faults)
 
 
 def _percent(option: str, text: str, example: str) -> float:

@@ -11,11 +11,11 @@ import typer
 
 from lbsim.cli.options import asking_without_a_file, from_here
 from lbsim.cli.terminal import print_error, progress
-from lbsim.scenario.request import Request
+from lbsim.scenario.request import ScenarioRequest
 from lbsim.workload.workload_file import SUFFIXES
 
 if TYPE_CHECKING:
-    from lbsim.analysis.sweep import Row, Sweep
+    from lbsim.analysis.sweep import Sweep, SweepRow
 
 _INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
@@ -23,7 +23,7 @@ _INTERRUPTED = 130
 
 @asking_without_a_file
 def sweep(
-    question: Callable[[Path | None], Request],
+    question: Callable[[Path | None], ScenarioRequest],
     words: Annotated[
         list[str],
         typer.Argument(
@@ -49,13 +49,15 @@ def sweep(
     For example:  lbsim sweep gpus 8 64 512 batch_per_gpu 32 64 128 --cluster mn-1 --out results.csv
     """
     from lbsim.analysis import sweep_workers
-    from lbsim.analysis.sweep import Axis, axes_of, prepare
-    from lbsim.analysis.sweep_results import Results
+    from lbsim.analysis.sweep import Axis
+    from lbsim.analysis.sweep_axes import parse_axes
+    from lbsim.analysis.sweep_grid import build_sweep
+    from lbsim.analysis.sweep_results import SweepResults
 
     file = Path(words.pop(0)) if words[0].endswith(SUFFIXES) else None
-    here = (Axis(axis.path, *2 * (_from_here(axis.path, axis.values),)) for axis in axes_of(words))
-    asked = prepare(question(file), tuple(here), sample, seed)
-    with Results(out, asked) as results:
+    here = (Axis(axis.path, *2 * (_from_here(axis.path, axis.texts),)) for axis in parse_axes(words))
+    asked = build_sweep(question(file), tuple(here), sample, seed)
+    with SweepResults(out, asked) as results:
         left = [number for number in asked.numbers if number not in results.done]
         if scheduler and left:
             batches = sweep_workers.run_on_dask(asked, left, scheduler)
@@ -76,7 +78,9 @@ def _from_here(path: str, values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(from_here({path: value})[path] for value in values)
 
 
-def _collect(asked: "Sweep", left: int, batches: "Iterator[list[Row]]", keep: "Callable[[list[Row]], None]") -> None:
+def _collect(
+    asked: "Sweep", left: int, batches: "Iterator[list[SweepRow]]", keep: "Callable[[list[SweepRow]], None]"
+) -> None:
     with progress(len(asked.numbers), len(asked.numbers) - left) as advance:
         for rows in batches:
             keep(rows)

@@ -12,7 +12,7 @@ import typer
 from lbsim.cli.options import asking_for_a_question, scenario_of
 from lbsim.errors import InputError
 from lbsim.predict import predict
-from lbsim.scenario.request import Request
+from lbsim.scenario.request import ScenarioRequest
 
 if TYPE_CHECKING:
     from lbsim.simulation.timeline import Timeline
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @asking_for_a_question
 def timeline(
-    question: Request,
+    question: ScenarioRequest,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Written in the Chrome trace format.")],
     trace: Annotated[
         Path | None,
@@ -44,20 +44,20 @@ def timeline(
         told = bool(question.changes or len(question.tables) > 1 or question.tables["plan"])
         if told:
             tables = {**question.tables, "plan": {"gpus": gpus} | question.tables["plan"]}
-            processes = _simulated(Request(tables, question.changes, question.folders)) | processes
+            processes = _simulated(ScenarioRequest(tables, question.changes, question.folders)) | processes
     elif step is not None:
         raise InputError("--step is of a measured trace; write --trace FILE too")
     else:
         processes = _simulated(question)
     try:
-        out.write_text(json.dumps(chrome_trace.of_timelines(processes), allow_nan=False), encoding="utf-8")
+        out.write_text(json.dumps(chrome_trace.timelines_to_chrome_trace(processes), allow_nan=False), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
     spans = sum(len(one.spans) for one in processes.values())
     typer.echo(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
 
 
-def _simulated(question: Request) -> "dict[str, Timeline]":
+def _simulated(question: ScenarioRequest) -> "dict[str, Timeline]":
     scenario = scenario_of(question)
     name = f"{Path(scenario.model).name} on {scenario.plan.gpus} GPUs of {scenario.cluster.name}, simulated"
     return {name: predict(scenario).timeline}

@@ -84,7 +84,7 @@ def _bytes(text: str) -> float:
 
 
 def _write(traced: "Traced", out: Path | None) -> None:
-    text = workload_file.text(traced.workload)
+    text = workload_file.workload_to_json(traced.workload)
     if out is None:
         typer.echo(text, nl=False)
         return

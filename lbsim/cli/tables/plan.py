@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lbsim.accuracy.choice import Choice, Choices
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
-from lbsim.accuracy.run_time import node_mtbf
+from lbsim.accuracy.training_option import TimeToAccuracy, TrainingOption
+from lbsim.accuracy.training_run import node_mtbf
 from lbsim.units import TIME
 from lbsim.version import __version__
 
@@ -20,14 +20,16 @@ _RUNS_NAMED = 2
 _MARKS = {(False, False): "", (True, False): "*", (False, True): "<-", (True, True): "* <-"}
 
 
-def of_choices(choices: Choices) -> RenderableType:
+def of_choices(choices: TimeToAccuracy) -> RenderableType:
     """Return a row for each number of GPUs, what is chosen and how to run it."""
     scenario = choices.chosen.prediction.scenario
-    title = f"{Path(scenario.model).name} to {choices.wish.target:g} % on {scenario.cluster.name} (lbsim {__version__})"
+    title = (
+        f"{Path(scenario.model).name} to {choices.request.target:g} % on {scenario.cluster.name} (lbsim {__version__})"
+    )
     table = Table(box=None, pad_edge=False, header_style="")
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
-    for choice in choices.choices:
+    for choice in choices.options:
         table.add_row(*_row(choice, chosen=choice.gpus == choices.chosen.gpus))
     notes = [Text(f"  {line}") for line in _notes(choices)]
     command = textwrap.wrap(harness_command(choices.chosen), 72, break_long_words=False, break_on_hyphens=False)
@@ -37,14 +39,14 @@ def of_choices(choices: Choices) -> RenderableType:
     )
 
 
-def _row(choice: Choice, *, chosen: bool) -> Iterator[str]:
+def _row(choice: TrainingOption, *, chosen: bool) -> Iterator[str]:
     yield f"{choice.gpus:,}"
-    yield f"{choice.batch:,}{'?' if choice.beyond else ''}"
-    if choice.needed is None:
+    yield f"{choice.batch:,}{'?' if choice.beyond_evidence else ''}"
+    if choice.epochs_to_target is None:
         yield f"{choice.epochs:g}"
         yield f"{choice.top1.value:.1f} ({choice.top1.low:.1f}-{choice.top1.high:.1f})"
     else:
-        yield f"{choice.epochs:g} ({_short(choice.needed.low)}-{_short(choice.needed.high)})"
+        yield f"{choice.epochs:g} ({_short(choice.epochs_to_target.low)}-{_short(choice.epochs_to_target.high)})"
         yield f"{choice.top1.value:.1f}"
     yield f"{TIME.short(choice.run.time.value, 3)}"
     yield f"{choice.gpu_hours:.3g}"
@@ -57,32 +59,33 @@ def _short(epochs: float) -> str:
     return f"{epochs:.1f}" if epochs < 10 else f"{epochs:.0f}"
 
 
-def _notes(choices: Choices) -> Iterator[str]:
+def _notes(choices: TimeToAccuracy) -> Iterator[str]:
     best = choices.chosen
     run = best.run
     yield "*           on the time-cost front: no other row is both quicker and cheaper"
     yield f"<-          chosen: {best.gpus:,} GPU{'' if best.gpus == 1 else 's'}, {best.recipe.name},"
-    yield f"            which is at or above the target in {best.chance:.0%} of runs"
+    yield f"            which is at or above the target in {best.probability:.0%} of runs"
     yield f"epochs      the fewest after which {_aim(choices)}"
     yield f"time        {TIME.short(run.time.low, 3)} to {TIME.short(run.time.high, 3)} for 90 % of simulated runs;"
-    yield f"            {run.failures:.2g} node failures expected, checkpoints {TIME.short(run.checkpoints, 2)}"
+    checkpoints = TIME.short(run.checkpoint_time, 2)
+    yield f"            {run.expected_failures:.2g} node failures expected, checkpoints {checkpoints}"
     cluster = best.prediction.scenario.cluster
     whose = "assumed, as the profile does not say" if cluster.node_mtbf is None else "by the profile"
     yield f"            (a node fails every {TIME.short(node_mtbf(cluster), 3)}, {whose})"
     yield "GPU-h, cost expected, runs that never arrive run again"
-    yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.most_useful_gpus:,} GPUs"
+    yield f"goodput     samples/s x (fewest epochs / epochs); highest at {choices.gpus_of_highest_goodput:,} GPUs"
     if isinstance(best.recipe, MeasuredRecipe):
         yield from _of_runs(best.recipe)
-    if any(choice.beyond for choice in choices.choices):
+    if any(choice.beyond_evidence for choice in choices.options):
         yield "?           a batch outside the recipe's evidence; the interval is wider"
     for gpus, why in choices.refused.items():
         yield f"left out    {gpus:,} GPUs: {why}"
 
 
-def _aim(choices: Choices) -> str:
-    if choices.wish.confidence is None:
+def _aim(choices: TimeToAccuracy) -> str:
+    if choices.request.confidence is None:
         return "the target is the expected top-1"
-    return f"{choices.wish.confidence:.0%} of all runs have the target"
+    return f"{choices.request.confidence:.0%} of all runs have the target"
 
 
 def _of_runs(recipe: MeasuredRecipe) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""All-reduce algorithms, one a file; each has ``all_reduce(message, fabric) -> Collective`` and computes no time."""
+"""All-reduce algorithms, one per module; each has ``all_reduce(message, fabric) -> Collective``, without times."""

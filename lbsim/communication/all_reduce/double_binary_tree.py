@@ -1,20 +1,24 @@
-"""Two complementary binary trees between nodes, each with half of the message, in chunks that follow each other."""
+"""Double binary tree: two complementary trees between nodes, each with half of the message, in pipelined chunks."""
 
 import math
 
-from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.collective import Collective, Pattern, Phase, Shape, running
 from lbsim.communication.fabric import Fabric, closed_form
 
+__all__ = ["all_reduce"]
+
 _MOST_HALVINGS = 12
+_CHAIN: tuple[tuple[str, int, Shape], ...] = (("reduce", 3, "chain up"), ("send", 2, "chain down"))
+"""Name, memory passes and shape of the two phases inside a single node."""
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
-    r"""Return the all-reduce of *message* bytes along two binary trees, in as many chunks as are quickest.
+    r"""Return the all-reduce of *message* bytes along two binary trees, in the fastest number of chunks.
 
-    A node is a leaf of one tree and inside the other, so each sends the message once on the way up and once on the
-    way down, as in a ring, but waits for log2 of the nodes, not for all of them: chunk follows chunk, so a pass takes
-    as many steps as there are chunks, and the depth of the tree to fill it. Inside a node the chunks pass along a
-    chain. Many chunks fill the tree sooner and pay their latency more often; powers of two are tried.
+    A node is a leaf of one tree and an inner node of the other, so each sends the message once towards the roots and
+    once towards the leaves, as in a ring, but the latency grows with log2 of the nodes. The chunks are pipelined: a
+    pass takes one step per chunk plus the depth of the tree. Inside a node the chunks follow a chain. More chunks fill
+    the pipeline sooner and pay the latency more often; the number of chunks is a power of two.
 
     P. Sanders, J. Speck, J. L. Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan,"
     Parallel Computing 35(12), 2009; S. Jeaugey, "Massively scale your deep learning training with NCCL 2.4," 2019.
@@ -23,7 +27,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
         return Collective("double-binary-tree", message, ())
     power = _guess(message, fabric)
     best = _in_chunks(message, fabric, 2**power)
-    for towards in (1, -1):  # time has one minimum: some of its terms rise with the chunks, the others fall
+    for towards in (1, -1):  # time has a single minimum: some terms increase with the chunks, others decrease
         while 0 <= power + towards <= _MOST_HALVINGS:
             other = _in_chunks(message, fabric, 2 ** (power + towards))
             if closed_form(other, fabric) >= closed_form(best, fabric):
@@ -33,9 +37,12 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
 
 
 def _guess(message: float, fabric: Fabric) -> int:
-    r"""Return the power of two near the chunks that are quickest on one link: :math:`\sqrt{(d-1) S / (α e B)}`."""
-    across = fabric.gpus > fabric.gpus_per_node
-    link = fabric.inter_node if across else fabric.intra_node
+    r"""Return log2 of about the fastest number of chunks on a single link, :math:`\sqrt{(d-1) S / (α e B)}`.
+
+    d is the depth of the pipeline, α the start-up cost of a chunk, e B the bandwidth that the link reaches.
+    """
+    crosses_nodes = fabric.gpus > fabric.gpus_per_node
+    link = fabric.inter_node if crosses_nodes else fabric.intra_node
     filling = fabric.gpus_per_node + math.log2(-(-fabric.gpus // fabric.gpus_per_node))
     start = fabric.library.per_step + link.latency
     if not start:
@@ -45,43 +52,46 @@ def _guess(message: float, fabric: Fabric) -> int:
 
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:
-    inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
-    depth, chunk, share = math.ceil(math.log2(nodes)), message / chunks, fabric.library.tree_share(message)
-    up, down = Pattern("chain up", inside), Pattern("chain down", inside)
-    if nodes == 1:
-        steps = chunks + inside - 2
-        along = tuple(
-            Phase(f"{name} along the chain", steps, chunk, ("intra_node",), share=share, passes=passes, pattern=pattern)
-            for name, passes, pattern in (("reduce", 3, up), ("send", 2, down))
+    single_node = fabric.gpus <= fabric.gpus_per_node
+    return Collective("double-binary-tree", message, (_chain if single_node else _trees)(message, fabric, chunks))
+
+
+def _chain(message: float, fabric: Fabric, chunks: int) -> tuple[Phase, ...]:
+    """Return the phases inside a single node: up a chain of its GPUs and down again."""
+    members, share = fabric.gpus_per_node, fabric.library.tree_share(message)
+    return tuple(
+        Phase(
+            f"{name} along the chain",
+            chunks + members - 2,
+            message / chunks,
+            ("intra_node",),
+            share=share,
+            passes=passes,
+            pattern=Pattern(shape, members),
         )
-        return Collective("double-binary-tree", message, along)
-    links, steps = fabric.links(fabric.gpus), chunks + depth - 1
-    return Collective(
-        "double-binary-tree",
-        message,
-        running(
-            (
-                Phase("reduce in nodes", inside - 1, chunk, ("intra_node",), share=share, pattern=up),
-                Phase(
-                    "reduce up the trees",
-                    steps,
-                    chunk,
-                    links,
-                    nics=fabric.nics,
-                    share=share,
-                    pattern=Pattern("trees up", nodes, stride=inside),
-                ),
-                Phase(
-                    "broadcast down the trees",
-                    steps,
-                    chunk,
-                    links,
-                    nics=fabric.nics,
-                    share=share,
-                    passes=2,
-                    pattern=Pattern("trees down", nodes, stride=inside),
-                ),
-                Phase("broadcast in nodes", inside - 1, chunk, ("intra_node",), share=share, passes=2, pattern=down),
-            )
-        ),
+        for name, passes, shape in _CHAIN
+    )
+
+
+def _trees(message: float, fabric: Fabric, chunks: int) -> tuple[Phase, ...]:
+    """Return the phases of several nodes: up the chains, up the trees, down the trees, down the chains."""
+    inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
+    chunk, share, links = message / chunks, fabric.library.tree_share(message), fabric.links(fabric.gpus)
+    steps = chunks + math.ceil(math.log2(nodes)) - 1
+
+    def in_nodes(name: str, passes: int, shape: Shape) -> Phase:
+        chain = Pattern(shape, inside)
+        return Phase(f"{name} in nodes", inside - 1, chunk, ("intra_node",), share=share, passes=passes, pattern=chain)
+
+    def between(name: str, passes: int, shape: Shape) -> Phase:
+        tree = Pattern(shape, nodes, stride=inside)
+        return Phase(name, steps, chunk, links, nics=fabric.nics, share=share, passes=passes, pattern=tree)
+
+    return running(
+        (
+            in_nodes("reduce", 3, "chain up"),
+            between("reduce up the trees", 3, "trees up"),
+            between("broadcast down the trees", 2, "trees down"),
+            in_nodes("broadcast", 2, "chain down"),
+        )
     )

@@ -1,8 +1,10 @@
-"""Reduce in groups, all-reduce between the groups' leaders, broadcast in groups."""
+"""Hierarchical all-reduce: reduce in groups, all-reduce between the groups' leaders, broadcast in groups."""
 
 from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
+
+__all__ = ["all_reduce"]
 
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:

@@ -1,14 +1,16 @@
-"""One ring through all GPUs, node after node."""
+"""Ring all-reduce through all GPUs in node order."""
 
 from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
-    r"""Return the ring all-reduce of *message* bytes: n-1 steps of S/n to reduce and scatter, as many to gather.
+    r"""Return the ring all-reduce of *message* bytes: n-1 steps of S/n to reduce-scatter, n-1 to all-gather.
 
-    The ring crosses each node boundary once in each direction, so its pace is that of its slowest link. With
-    several NICs a node as many rings run, each with its share of the message.
+    The ring crosses each node boundary once in each direction, so its slowest link determines its time. With several
+    NICs per node, there is a ring per NIC, each with an equal part of the message.
 
     P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations,"
     J. Parallel Distrib. Comput. 69(2), 2009.

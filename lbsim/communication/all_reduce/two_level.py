@@ -1,14 +1,16 @@
-"""Reduce-scatter in each node, all-reduce between nodes by all GPUs at once, all-gather in each node."""
+"""Two-level all-reduce (2-D torus): reduce-scatter in nodes, all-reduce between nodes, all-gather in nodes."""
 
 from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 from lbsim.errors import InputError
 
+__all__ = ["all_reduce"]
+
 
 def all_reduce(message: float, fabric: Fabric) -> Collective:
     r"""Return the two-level, or 2-D torus, all-reduce of *message* bytes.
 
-    With k GPUs a node: k-1 steps of S/k inside, 2(n/k-1) steps of S/n between, in k rings that share the node's
+    With k GPUs per node: k-1 steps of S/k inside, 2(n/k-1) steps of S/n between, in k rings that share the node's
     NICs, and k-1 steps of S/k inside.
 
     H. Mikami et al., "Massively distributed SGD: ImageNet/ResNet-50 training in a flash," arXiv:1811.05233, 2018.
@@ -16,7 +18,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     """
     gpus, inside = fabric.gpus, fabric.gpus_per_node
     if gpus % inside:
-        raise InputError(f"plan.gpus: two-level needs full nodes; {gpus} is no multiple of {inside}; use ring")
+        raise InputError(f"plan.gpus: two-level needs full nodes; {gpus} is not a multiple of {inside}; use ring")
     nodes, ring = gpus // inside, Pattern("ring", inside)
     phases = (
         Phase("reduce-scatter", inside - 1, message / inside, ("intra_node",), pattern=ring),

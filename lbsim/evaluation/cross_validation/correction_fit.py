@@ -15,7 +15,7 @@ from lbsim.communication.collective_time import MICROBENCHMARKS
 from lbsim.evaluation.cross_validation.corrections import CONSTANT, FAMILIES, Family, corrected
 from lbsim.evaluation.cross_validation.folds import family as family_of
 from lbsim.measurements.observation import Observation
-from lbsim.scenario.paths import owner
+from lbsim.scenario.paths import owning_profile
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import ScenarioMetrics
 
@@ -120,7 +120,7 @@ def _keys(one: Observation, *, shared: bool) -> dict[str, _Key]:
 
 def _whose(one: Observation, path: str) -> str:
     """Return whose number *path* is: its profile's; a constant a step is each model's own."""
-    return one.scenario.model if path == CONSTANT else owner(_start(one), path)
+    return one.scenario.model if path == CONSTANT else owning_profile(_start(one), path)
 
 
 def _start(one: Observation) -> Scenario:

@@ -8,7 +8,7 @@ from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.rates import Values, predicted, residual
 from lbsim.measurements.observation import Observation
-from lbsim.simulation.anchor import at_other_batch
+from lbsim.simulation.anchor import factor_at_other_batch
 
 GROUPS: dict[str, Callable[[Observation], str]] = {
     "row": lambda rate: f"{rate.case.system} {rate.case.id} {rate.case.quantity}",
@@ -55,7 +55,7 @@ def from_another_model(rates: list[Observation], values: Values) -> list[Residua
 def anchored_residual(anchor: Observation, other: Observation, values: Values) -> Residual:
     """Return the residual of *other* with *anchor* known, by lbsim's law of anchors."""
     (then, update_then), (now, update_now) = predicted(anchor, values), predicted(other, values)
-    factor = at_other_batch((anchor.value - update_then) / then, then, now)
+    factor = factor_at_other_batch((anchor.value - update_then) / then, then, now)
     return Residual(other, factor * now + update_now, anchor=anchor)
 
 

@@ -16,7 +16,7 @@ from lbsim.measurements.case import case_files, case_observation, read_case_file
 from lbsim.measurements.case_class import SINGLE_GPU
 from lbsim.measurements.observation import Observation
 from lbsim.profiles.catalog import PUBLISHED_CASES
-from lbsim.profiles.hardware import Speed
+from lbsim.profiles.hardware import RelativeSpeed
 
 KERNEL_PRIORS = {
     "vector_efficiency": (0.72, 0.11),
@@ -83,10 +83,12 @@ def parts(rate: Observation, values: Values) -> tuple[float, float]:
         update={
             "kernels": software.kernels.model_copy(update=kernels(values)),
             "kernel_time": kernel_time(software.name, values),
-            "speed": Speed(),
+            "speed": RelativeSpeed(),
         }
     )
-    cluster = rate.scenario.cluster.model_copy(update={"accelerator": card.model_copy(update={"speed": Speed()})})
+    cluster = rate.scenario.cluster.model_copy(
+        update={"accelerator": card.model_copy(update={"speed": RelativeSpeed()})}
+    )
     times = compute_times(rate.scenario.model_copy(update={"software": software, "cluster": cluster}))
     if rate.quantity == "breakdown.update":
         return 0.0, times.update

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.harness.bench.evidence import evidence
 from lbsim.harness.bench.model import PRECISIONS, build, made_up_labels, which_fit
 from lbsim.harness.communication.process_group import Ranks
@@ -48,7 +48,7 @@ def measure(
 
     def one(precision: str, batch: int) -> None:
         if precision not in PRECISIONS:
-            raise unknown(precision, "precisions of compute", PRECISIONS)
+            raise unknown_name(precision, "precisions of compute", PRECISIONS)
         chosen = cast("Precision", precision)
         require(chosen, place.device)
         tf32 = chosen == "tf32"

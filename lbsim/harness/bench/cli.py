@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.harness.bench import all_reduce as bench_all_reduce
 from lbsim.harness.bench import beside_plain as bench_beside
 from lbsim.harness.bench import scaling as bench_scaling
@@ -61,7 +61,7 @@ def step(
     """Time forward and backward by layer, the update and copies, over batch sizes and precisions."""
     numbers, kinds = [_count("--batches", part) for part in _parts(batches)], _parts(precisions)
     if optimizer not in OPTIMIZERS:
-        raise unknown(optimizer, "optimizers", OPTIMIZERS)
+        raise unknown_name(optimizer, "optimizers", OPTIMIZERS)
     if beside_plain:
         with _joined(60.0, out, cpu=cpu) as place, _progress("bench step", len(numbers) * len(kinds)) as on:
             trace = bench_beside.measure(

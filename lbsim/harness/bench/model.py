@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.harness import models
 from lbsim.harness.training.optimizer import build as build_optimizer
 from lbsim.harness.training.options import OptimizerName, TrainOptions
@@ -60,7 +60,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 def require_precision(precision: str, device: torch.device) -> None:
     """Raise InputError if *device* lacks *precision*."""
     if precision not in PRECISIONS:
-        raise unknown(precision, "precisions of compute", PRECISIONS)
+        raise unknown_name(precision, "precisions of compute", PRECISIONS)
     has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     if precision == "tf32" and not has_tf32:
         raise InputError(f"--precision tf32: this {device.type} has none; use fp32")
@@ -159,7 +159,7 @@ def updater(name: str, model: nn.Module) -> torch.optim.Optimizer:
     The harness's has the weight decay and groups that `train` gives it.
     """
     if name not in OPTIMIZERS:
-        raise unknown(name, "optimizers", OPTIMIZERS)
+        raise unknown_name(name, "optimizers", OPTIMIZERS)
     if name == "torch-sgd":
         return torch.optim.SGD(model.parameters(), lr=_RATE, momentum=0.9, foreach=True)
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

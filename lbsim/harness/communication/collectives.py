@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.harness.communication.process_group import rank, ranks
 
 NAMES = ("backend", "hierarchical", "two-level", "hybrid")
@@ -43,7 +43,7 @@ def algorithm(name: str, group_size: int | None, hybrid_threshold: float, timeou
     if name == "backend":
         return Backend()
     if name not in NAMES:
-        raise unknown(name, "the harness's all-reduce algorithms", NAMES)
+        raise unknown_name(name, "the harness's all-reduce algorithms", NAMES)
     size = checked_group_size(group_size)
     if name == "two-level":
         return TwoLevel(size, timeout)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 from pydantic import ValidationError
 from torch import nn
 
-from lbsim.errors import InputError, in_one_line, unknown
+from lbsim.errors import InputError, from_validation_error, unknown_name
 from lbsim.harness.communication import no_communication
 from lbsim.profiles.profile import Table
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
 def options_of(name: str, choices: Sequence[str]) -> Table:
     """Return the options of engine *name* that *choices* of KEY=VALUE make, or raise InputError."""
     if name not in NAMES:
-        raise unknown(name, "the harness's engines", NAMES)
+        raise unknown_name(name, "the harness's engines", NAMES)
     pairs = [choice.partition("=") for choice in choices]
     for key, sign, _ in pairs:
         if not sign:
@@ -46,7 +46,7 @@ def options_of(name: str, choices: Sequence[str]) -> Table:
     try:
         options: Table = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
     except ValidationError as error:
-        raise in_one_line(error, "--communication") from None
+        raise from_validation_error(error, "--communication") from None
     return options
 
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from lbsim.errors import in_one_line, unknown
+from lbsim.errors import from_validation_error, unknown_name
 from lbsim.harness.communication import collectives
 from lbsim.profiles.profile import Table
-from lbsim.scenario.plan import Fusion, Plan
+from lbsim.scenario.plan import FusionPolicy, Plan
 from lbsim.units import Bytes, BytesPerSecond, Seconds
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -18,7 +18,7 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.flo
 
 def _known(given: str) -> str:
     if given not in collectives.NAMES:
-        raise unknown(given, "the harness's all-reduce algorithms", collectives.NAMES)
+        raise unknown_name(given, "the harness's all-reduce algorithms", collectives.NAMES)
     return given
 
 
@@ -34,7 +34,7 @@ class CommunicationOptions(Table):
     """Ranks of a group, in algorithms that have groups; if none, a machine's."""
     hybrid_threshold: Bytes = 4 * 2.0**20
     """Buffers of at least this much go by the backend's own algorithm in a hybrid all-reduce."""
-    fusion: Fusion = "threshold"
+    fusion: FusionPolicy = "threshold"
     """Of lbsim's policies; horovod, mg-wfbp and optimal plan by times, taken in the first steps or from a trace."""
     fusion_threshold: Bytes = 25 * 2.0**20
     fusion_split: Annotated[tuple[int, ...], BeforeValidator(_parts)] = ()
@@ -64,7 +64,7 @@ class CommunicationOptions(Table):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise in_one_line(error) from None
+            raise from_validation_error(error) from None
 
     @model_validator(mode="after")
     def _split_says_where(self) -> "CommunicationOptions":

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.harness.tracing.dispatch_recorder import BATCH, Recording
 from lbsim.harness.tracing.operation_costs import RULES, other
 from lbsim.workload.layers import Workload
@@ -142,7 +142,7 @@ def _found(target: str) -> Any:
     found = _told(f"cannot import '{name}'", lambda: importlib.import_module(name))
     for part in path.split("."):
         if not hasattr(found, part):
-            raise unknown(part, name, [public for public in dir(found) if not public.startswith("_")])
+            raise unknown_name(part, name, [public for public in dir(found) if not public.startswith("_")])
         found = getattr(found, part)
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.workload.models._imagenet import TRAINING_IMAGES
 
 _SPLIT_SEED = 0
@@ -51,7 +51,7 @@ def named(name: str, shape: tuple[int, ...] | None, folder: Path | None) -> Data
         "images": lambda: _images(folder, (shape or (3, 224, 224))[-1]),
     }
     if name not in kinds:
-        raise unknown(name, "the harness's data", kinds)
+        raise unknown_name(name, "the harness's data", kinds)
     return kinds[name]()
 
 

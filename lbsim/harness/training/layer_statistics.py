@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from lbsim.errors import unknown
+from lbsim.errors import unknown_name
 from lbsim.harness.optimizers.lars import local_rate
 
 Row = tuple[str, float, float, float, float, float]
@@ -48,7 +48,7 @@ class Activation:
     def __init__(self, model: nn.Module, layer: str) -> None:
         modules = dict(model.named_modules())
         if layer not in modules or not layer:
-            raise unknown(layer, "the model's layers", [name for name in modules if name])
+            raise unknown_name(layer, "the model's layers", [name for name in modules if name])
         self._output: Tensor | None = None
         self.wanted = False
         modules[layer].register_forward_hook(self._keep)

@@ -10,7 +10,7 @@ import csv
 import io
 from pathlib import Path
 
-from lbsim.errors import InputError, unknown
+from lbsim.errors import InputError, unknown_name
 from lbsim.measurements.measurement import Measurement, Reading, positive
 from lbsim.measurements.quantities import ALL_REDUCES, QUANTITIES
 from lbsim.units import DATA, DATA_RATE, TIME, Dimension
@@ -37,7 +37,7 @@ def read(text: str, file: Path) -> Reading:
     names = [cell.strip() for cell in rows[0]]
     strange = [name for name in names if name not in _OWN and "." not in name]
     if strange:
-        raise unknown(strange[0], f"{file}, line 1", _OWN, "a column is a dotted path or one of")
+        raise unknown_name(strange[0], f"{file}, line 1", _OWN, "a column is a dotted path or one of")
     found = []
     for (number, _), row in zip(lines[1:], rows[1:], strict=False):
         if len(row) != len(names):
@@ -55,7 +55,7 @@ def _measured(row: dict[str, str], number: int, file: Path) -> Measurement:
     quantity = row["quantity"]
     dimensions = QUANTITIES | _ALONE
     if quantity not in dimensions:
-        raise unknown(quantity, f"{where}, quantity", dimensions)
+        raise unknown_name(quantity, f"{where}, quantity", dimensions)
     message = None
     if quantity in _ALONE:
         message = _parsed(row.get("message", ""), DATA, f"{where}, message")

@@ -7,7 +7,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lbsim.communication.collective_time import time_all_reduce
 from lbsim.errors import InputError
-from lbsim.profiles import catalog
+from lbsim.profiles.module_catalog import module_names
 from lbsim.report.picture import LINES, NothingToDraw, Number, Picture, colour, count_gpus, sheet
 from lbsim.report.subject import Run, Subject
 from lbsim.scenario.scenario import override
@@ -43,7 +43,7 @@ def draw(subject: Subject) -> Picture:
 
 
 def _algorithms() -> list[str]:
-    return [name.replace("_", "-") for name in catalog.names("all_reduce") if name not in _CHOOSERS]
+    return [name.replace("_", "-") for name in module_names("all_reduce") if name not in _CHOOSERS]
 
 
 def _gradients(run: Run) -> float:

@@ -1,1 +1,1 @@
-"""The models that ship, one a file; each file has ``build() -> Workload``."""
+"""Shipped models, one per module; each has ``build() -> Workload``."""

@@ -1,11 +1,11 @@
-"""What the AlexNets share: the pooling, and the three fully connected layers with nearly all the parameters."""
+"""Common parts of the AlexNets: pooling, and the fully connected layers with nearly all parameters."""
 
 from lbsim.workload.builder import Stack
 from lbsim.workload.models._imagenet import CLASSES
 
 
 def pool(stack: Stack, name: str) -> None:
-    """Add the overlapping max pooling: 3x3 windows, two apart."""
+    """Add the overlapping max pooling: 3x3 windows, stride 2."""
     stack.max_pool(name, 3, stride=2)
 
 
@@ -18,8 +18,11 @@ def classify(stack: Stack) -> None:
     stack.linear("fc8", CLASSES)
 
 
-def one_tower(stack: Stack, conv4: int, padding: int) -> None:
-    """Add the AlexNet without groups or normalisation, with *conv4* channels in its fourth convolution."""
+def single_tower(stack: Stack, conv4: int, padding: int) -> None:
+    """Add the AlexNet without groups or normalisation.
+
+    *conv4* are the channels of the fourth convolution, *padding* is that of the first.
+    """
     stack.conv2d("conv1", 64, 11, stride=4, padding=padding, bias=True)
     stack.relu("relu1")
     pool(stack, "pool1")

@@ -2,7 +2,7 @@
 
 J. Devlin, M.-W. Chang, K. Lee, K. Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers," NAACL 2019,
 section 3; layers and names as in Hugging Face's ``BertForPreTraining``. The decoder of the masked-word head is tied to
-the word embedding, whose gradient therefore comes last.
+the word embedding, whose gradient is therefore complete last.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from lbsim.workload.builder import Stack
 from lbsim.workload.layers import Workload
 
 _WORDS, _POSITIONS, _TYPES = 30522, 512, 2
-"""Of the uncased English vocabulary; NVIDIA's code pads it to 30528."""
+"""Rows of the embedding tables: uncased English vocabulary (NVIDIA's code pads it to 30528), positions, types."""
 
 SEQUENCES = 6_400_000
-"""An epoch: 1,000,000 steps of 256 sequences are about 40 epochs (appendix A.2). Nothing is held out there."""
+"""Sequences per epoch: 1,000,000 steps of 256 sequences are about 40 epochs (appendix A.2). No validation set."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What tells the sizes apart (section 3)."""
+    """Dimensions of a BERT model (section 3)."""
 
     layers: int
     hidden: int
@@ -33,7 +33,7 @@ LARGE = Size(layers=24, hidden=1024, heads=16)
 def bert(name: str, size: Size, *, tokens: int, predictions: int) -> Workload:
     """Return BERT on sequences of *tokens*, of which the masked-word head sees *predictions*.
 
-    A sample is copied as three int32 a token: word, mask and type.
+    A sample is copied as three int32 per token: word, mask and type.
     """
     stack = Stack((tokens,))
     _embed(stack, size.hidden, tokens)
@@ -65,7 +65,7 @@ def _embed(stack: Stack, hidden: int, tokens: int) -> None:
 
 
 def _attend(stack: Stack, name: str, heads: int) -> None:
-    """Add multi-head self-attention; its two products multiply tokens x tokens x hidden, whatever the heads."""
+    """Add multi-head self-attention; its two products multiply tokens x tokens x hidden, for any number of heads."""
     tokens, hidden = stack.shape
     for role in ("query", "key", "value"):
         stack.fork().linear(f"{name}.{role}", hidden)
@@ -87,7 +87,7 @@ def _feed_forward(stack: Stack, name: str) -> None:
 
 
 def _project(stack: Stack, name: str, hidden: int) -> None:
-    """Add what ends both halves of a layer: linear, dropout, the sum with the shortcut, layer norm."""
+    """Add the end of each half of a layer: linear, dropout, sum with the shortcut, layer norm."""
     stack.linear(name, hidden)
     stack.dropout(f"{name}.dropout")
     stack.add(f"{name}.add")

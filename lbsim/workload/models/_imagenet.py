@@ -1,4 +1,4 @@
-"""What the ImageNet workloads share: the data set and the size of a sample."""
+"""Common parts of the ImageNet workloads: data set and sample size."""
 
 from lbsim.workload.builder import Stack
 from lbsim.workload.layers import Workload
@@ -10,12 +10,12 @@ CLASSES = 1000
 
 
 def images(size: int) -> Stack:
-    """Return an empty stack that takes images of *size* x *size* pixels."""
+    """Return an empty stack for RGB images of *size* x *size* pixels."""
     return Stack((3, size, size))
 
 
 def on_imagenet(stack: Stack, name: str, size: int, source: str) -> Workload:
-    """Return the workload of *stack*, trained on ImageNet; images are copied as bytes, a byte a colour."""
+    """Return the workload of *stack*, trained on ImageNet; images are copied with one byte per colour."""
     return stack.build(
         name,
         source=source,

@@ -1,6 +1,6 @@
-"""What the Inception networks share: modules whose branches are columns of convolutions, joined at the end.
+"""Common parts of the Inception networks: modules of parallel branches, concatenated at the end.
 
-A column is written as a tuple of steps, as in tf_cnn_benchmarks' ``inception_model.py``.
+A branch is a sequence of operations, as a column in tf_cnn_benchmarks' ``inception_model.py``.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lbsim.workload.builder import Stack
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution with its batch norm and ReLU; padded to keep the size, unless *valid* or strided."""
+    """Convolution with batch norm and ReLU; padded to keep the size, unless *valid* or strided."""
 
     channels: int
     kernel: int | tuple[int, int] = 1
@@ -21,7 +21,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """A 3x3 maximum."""
+    """Max pooling, 3x3."""
 
     stride: int = 2
     padding: int = 0
@@ -30,47 +30,49 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AveragePool:
-    """A 3x3 average that keeps the size."""
+    """Average pooling, 3x3, padded to keep the size."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Convolutions side by side on the same input, joined."""
+    """Parallel convolutions of the same input, concatenated."""
 
     convolutions: tuple[Convolution, ...]
 
 
-Step = Convolution | MaxPool | AveragePool | Split
+Operation = Convolution | MaxPool | AveragePool | Split
 
 
-def convolve(stack: Stack, name: str, step: Convolution) -> None:
+def convolve(stack: Stack, name: str, convolution: Convolution) -> None:
     """Add a convolution without bias, its batch norm and its ReLU."""
-    height, width = (step.kernel, step.kernel) if isinstance(step.kernel, int) else step.kernel
-    same = step.stride == 1 and not step.valid
+    height, width = (
+        (convolution.kernel, convolution.kernel) if isinstance(convolution.kernel, int) else convolution.kernel
+    )
+    same = convolution.stride == 1 and not convolution.valid
     padding = (height // 2, width // 2) if same else 0
-    stack.conv2d(f"{name}.conv", step.channels, step.kernel, stride=step.stride, padding=padding)
+    stack.conv2d(f"{name}.conv", convolution.channels, convolution.kernel, stride=convolution.stride, padding=padding)
     stack.batch_norm(f"{name}.bn")
     stack.relu(f"{name}.relu")
 
 
-def module(stack: Stack, name: str, *columns: Sequence[Step]) -> None:
-    """Add one branch a column, and their concatenation."""
+def module(stack: Stack, name: str, *columns: Sequence[Operation]) -> None:
+    """Add one branch per column, and their concatenation."""
     branches = []
     for column_index, column in enumerate(columns):
         branch = stack.fork()
-        for step_index, step in enumerate(column):
-            _step(branch, f"{name}.{column_index}.{step_index}", step)
+        for index, operation in enumerate(column):
+            _add(branch, f"{name}.{column_index}.{index}", operation)
         branches.append(branch)
     stack.concatenate(f"{name}.concatenate", branches)
 
 
-def _step(stack: Stack, name: str, step: Step) -> None:
-    match step:
+def _add(stack: Stack, name: str, operation: Operation) -> None:
+    match operation:
         case Convolution():
-            convolve(stack, name, step)
+            convolve(stack, name, operation)
         case MaxPool():
-            stack.max_pool(f"{name}.pool", 3, stride=step.stride, padding=step.padding, ceil=step.ceil)
+            stack.max_pool(f"{name}.pool", 3, stride=operation.stride, padding=operation.padding, ceil=operation.ceil)
         case AveragePool():
             stack.average_pool(f"{name}.pool", 3, padding=1)
         case Split():
-            module(stack, name, *((convolution,) for convolution in step.convolutions))
+            module(stack, name, *((convolution,) for convolution in operation.convolutions))

@@ -1,7 +1,7 @@
 """Residual networks with bottleneck blocks, v1.5: the stride is in the 3x3 convolution.
 
-K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition," CVPR 2016, table 1; the stride's
-place as in torchvision and the MLPerf reference.
+K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition," CVPR 2016, table 1; the position
+of the stride as in torchvision and the MLPerf reference.
 """
 
 from lbsim.workload.builder import Stack
@@ -13,7 +13,7 @@ _EXPANSION = 4
 
 
 def resnet(name: str, blocks: tuple[int, int, int, int]) -> Workload:
-    """Return the network with so many bottleneck blocks a stage."""
+    """Return the network with the given numbers of bottleneck *blocks* in its four stages."""
     stack = images(224)
     stack.conv2d("conv1", 64, 7, stride=2, padding=3)
     stack.batch_norm("bn1")

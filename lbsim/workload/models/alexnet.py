@@ -8,6 +8,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._alexnet import classify, pool
 from lbsim.workload.models._imagenet import images, on_imagenet
 
+__all__ = ["build"]
+
 
 def build() -> Workload:
     """Return the grouped AlexNet on 227x227 images: 60,965,224 parameters in 16 tensors, 0.724 GMAC.

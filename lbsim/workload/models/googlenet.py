@@ -8,6 +8,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 from lbsim.workload.models._inception import Convolution, MaxPool, convolve, module
 
+__all__ = ["build"]
+
 _MODULES = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -19,7 +21,7 @@ _MODULES = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-"""Channels of 1x1; of 3x3's reduction and 3x3; of the second 3x3's; after the pooling (the paper's table 1)."""
+"""Channels of the 1x1, the two 3x3 branches (reduction, 3x3) and the pooling branch (table 1 of the paper)."""
 
 
 def build() -> Workload:

@@ -9,6 +9,8 @@ from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 from lbsim.workload.models._inception import AveragePool, Convolution, MaxPool, Split, convolve, module
 
+__all__ = ["build"]
+
 _TALL, _WIDE = (7, 1), (1, 7)
 
 

@@ -3,6 +3,8 @@
 from lbsim.workload.layers import Workload
 from lbsim.workload.models._imagenet import CLASSES, images, on_imagenet
 
+__all__ = ["build"]
+
 _WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 

@@ -7,7 +7,7 @@ import pytest
 from lbsim.evaluation.single_gpu.fit import Fit
 from lbsim.evaluation.single_gpu.leave_out import anchored_residual, folds, from_another_model, left_out
 from lbsim.evaluation.single_gpu.rates import KERNEL_PRIORS, predicted, rates, residual
-from lbsim.simulation.anchor import at_other_batch
+from lbsim.simulation.anchor import factor_at_other_batch
 
 HEAD = """
 source = "a paper"
@@ -115,7 +115,7 @@ def test_an_anchor_is_what_predict_makes_of_it_but_for_the_model(place):
     anchor, other = (one for one in rates("calibrate", place)[:2])
     assert anchor.scenario.model == other.scenario.model
     (then, update), (now, update_now) = predicted(anchor, {}), predicted(other, {})
-    factor = at_other_batch((anchor.value - update) / then, then, now)
+    factor = factor_at_other_batch((anchor.value - update) / then, then, now)
     assert anchored_residual(anchor, other, {}).predicted == pytest.approx(factor * now + update_now)
     assert anchored_residual(anchor, anchor, {}).logarithm == pytest.approx(0, abs=1e-12)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lbsim.communication.optimal_fusion import merged_while_waiting, soonest
+from lbsim.communication.optimal_fusion import mg_wfbp, optimal
 from lbsim.errors import InputError
 from lbsim.harness.communication.gradient_engine import GradientEngine, fusion_buffers
 from lbsim.harness.communication.options import CommunicationOptions
@@ -86,7 +86,7 @@ def test_a_trace_and_a_link_plan_before_the_first_step(fusion, tmp_path):
     def cost(message):
         return 2 * (1e-3 + message / 2 / 1e6)
 
-    cuts = {"mg-wfbp": merged_while_waiting(messages, ready, cost), "optimal": soonest(messages, ready, cost)}
+    cuts = {"mg-wfbp": mg_wfbp(messages, ready, cost), "optimal": optimal(messages, ready, cost)}
     cuts["horovod"] = [0, 3, 4, 6]
     wanted = [end - start for start, end in zip(cuts[fusion], cuts[fusion][1:], strict=False)]
     for each in everyones:

@@ -11,7 +11,7 @@ from lbsim import Scenario, predict  # noqa: E402
 from lbsim.cli.app import main  # noqa: E402
 from lbsim.errors import InputError  # noqa: E402
 from lbsim.harness.tracing.trace_model import trace  # noqa: E402
-from lbsim.scenario.scenario import workload  # noqa: E402
+from lbsim.scenario.scenario import find_workload  # noqa: E402
 from lbsim.workload import workload_file  # noqa: E402
 from tests.harness import models  # noqa: E402
 
@@ -31,7 +31,7 @@ def layer(model, name):
 
 @pytest.mark.parametrize(("model", "built_in", "inputs"), [(name, *how) for name, how in BUILT_IN.items()])
 def test_a_traced_model_has_the_parameters_and_gradients_of_the_built_in_one(model, built_in, inputs):
-    ours, theirs = traced(model, *inputs), workload(built_in)
+    ours, theirs = traced(model, *inputs), find_workload(built_in)
     assert ours.parameters == theirs.parameters
     assert [(one.elements, one.adapted) for one in ours.tensors] == [
         (one.elements, one.adapted) for one in theirs.tensors
@@ -40,7 +40,7 @@ def test_a_traced_model_has_the_parameters_and_gradients_of_the_built_in_one(mod
 
 @pytest.mark.parametrize(("model", "built_in", "inputs"), [(name, *how) for name, how in BUILT_IN.items()])
 def test_a_traced_model_has_the_work_of_the_built_in_one(model, built_in, inputs):
-    ours, theirs = traced(model, *inputs), workload(built_in)
+    ours, theirs = traced(model, *inputs), find_workload(built_in)
     for amount in ("forward_flops", "backward_flops", "forward_elements", "backward_elements", "saved_elements"):
         of_ours, of_theirs = (sum(getattr(layer, amount) for layer in one.layers) for one in (ours, theirs))
         assert of_ours == pytest.approx(of_theirs, rel=0.01), amount  # the 1 %
@@ -56,7 +56,7 @@ def test_a_traced_model_is_predicted_as_the_built_in_one(  # noqa: PLR0917  # py
     tmp_path, model, built_in, inputs, software, precision
 ):
     file = tmp_path / "model.json"
-    file.write_text(workload_file.text(traced(model, *inputs)))
+    file.write_text(workload_file.workload_to_json(traced(model, *inputs)))
     how = {"cluster": "dgx-1-v100", "software": software, "precision": precision, "batch_per_gpu": 32}
     ours, theirs = (predict(Scenario.of(gpus=64, model=name, **how)) for name in (str(file), built_in))
     assert ours.step_time == pytest.approx(theirs.step_time, rel=0.02)  # spelt-out attention scales and copies more
@@ -75,7 +75,7 @@ def test_operations_are_those_that_torch_counts(model, shapes):
 
 
 def test_residual_networks_are_the_built_in_one_layer_by_layer():
-    ours, theirs = traced("ResNet50", "3x224x224"), workload("resnet50")
+    ours, theirs = traced("ResNet50", "3x224x224"), find_workload("resnet50")
     for mine, built_in in zip(ours.layers, theirs.layers, strict=True):
         for amount in ("kind", "forward_flops", "backward_flops", "forward_elements", "saved_elements", "kernels"):
             assert getattr(mine, amount) == getattr(built_in, amount), (mine.name, amount)

@@ -1,4 +1,4 @@
-"""What a library and its protocols add to the links."""
+"""Fabric: costs of a library, its protocols and switches in addition to the links."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.all_reduce import auto, double_binary_tree, halving_doubling, ring
-from lbsim.communication.fabric import Fabric, closed_form, quickest
-from lbsim.profiles import catalog
+from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
 from lbsim.profiles.hardware import Link, Switch
+from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.profiles.software import Library, Protocol
 
 LINK = Link(name="nvlink, say", source="made up", latency=1e-6, bandwidth=1e10)
@@ -23,15 +23,15 @@ def fabric(gpus=8, gpus_per_node=1, **fields):
 
 
 def seconds(message, over):
-    return closed_form(*quickest(message, ring.all_reduce, over))
+    return closed_form(*fastest_protocol(message, ring.all_reduce, over))
 
 
-def test_a_small_message_takes_the_protocol_that_starts_sooner():
+def test_a_small_message_uses_the_protocol_with_the_lower_start_up_cost():
     over = fabric(protocols=(EAGER,))
     assert seconds(8.0, over) == pytest.approx(1e-6 + 14 * (1e-6 + 1 / 0.5e10))
 
 
-def test_a_large_message_takes_the_protocol_that_reaches_the_bandwidth():
+def test_a_large_message_uses_the_protocol_with_the_higher_bandwidth():
     over = fabric(protocols=(EAGER,))
     assert seconds(8e9, over) == pytest.approx(2e-5 + 14 * (5e-6 + 1e9 / 1e10))
 
@@ -41,7 +41,7 @@ def test_a_protocol_is_used_only_over_its_links():
     assert seconds(8.0, fabric(protocols=(elsewhere,))) == seconds(8.0, fabric())
 
 
-def test_steps_that_stay_inside_a_node_cost_what_the_library_says_of_them():
+def test_steps_inside_a_node_have_their_own_library_cost():
     inside, across = fabric(8, 8, per_step_inside=1e-6), fabric(16, 8, per_step_inside=1e-6)
     assert seconds(0.0, inside) == pytest.approx(2e-5 + 14 * (1e-6 + 1e-6))
     assert seconds(0.0, across) == pytest.approx(2e-5 + 30 * (4e-6 + 1e-6))
@@ -54,13 +54,13 @@ def test_with_protocols_a_larger_message_still_takes_no_less_time(message, facto
 
 
 @given(st.floats(0, 1e9))
-def test_another_protocol_never_makes_it_slower(message):
+def test_another_protocol_never_increases_the_time(message):
     assert seconds(message, fabric(protocols=(EAGER,))) <= seconds(message, fabric())
 
 
 @given(st.floats(1e3, 1e9), st.integers(2, 5))
-def test_a_message_in_stages_takes_what_fragments_of_the_best_size_take(message, stages):
-    """N fragments through k stages take N + k - 1 slots of α + S/(NB): found here by trying every power of 1.01."""
+def test_a_message_in_stages_takes_the_time_of_optimal_fragments(message, stages):
+    """N fragments through k stages take N + k - 1 slots of α + S/(NB): the minimum over every power of 1.01."""
     over = fabric(2, stages=stages)
     (step, _) = ring.all_reduce(2 * message, over).phases
     start, wire = 5e-6, message / 1e10
@@ -71,7 +71,7 @@ def test_a_message_in_stages_takes_what_fragments_of_the_best_size_take(message,
 
 
 @given(st.floats(1, 1e10), st.floats(1, 100))
-def test_stages_slow_down_and_matter_less_the_larger_the_message(message, factor):
+def test_the_slowdown_by_stages_falls_with_the_message(message, factor):
     one, two = fabric(8), fabric(8, stages=2)
     assert seconds(message, two) >= seconds(message, one) * (1 - 1e-12)
     larger, smaller = (seconds(size, two) / size for size in (message * factor, message))
@@ -86,7 +86,7 @@ def test_without_latency_and_library_stages_cost_nothing():
 
 
 @given(st.floats(1, 1e9), st.integers(2, 4))
-def test_of_a_message_in_segments_the_link_is_never_idle_once_they_take_longer_than_the_latency(message, segments):
+def test_a_message_in_segments_leaves_no_idle_link_if_a_segment_takes_longer_than_the_latency(message, segments):
     over = fabric(2, segments=segments)
     (step, _) = ring.all_reduce(2 * message, over).phases
     start, wire = 5e-6, message / 1e10
@@ -98,7 +98,7 @@ def test_of_a_message_in_segments_the_link_is_never_idle_once_they_take_longer_t
     assert over.step_time(step) == pytest.approx(first_of_the_next, rel=1e-9)
 
 
-def test_trees_reach_the_share_that_their_library_says_and_rings_all():
+def test_the_tree_efficiency_of_the_library_applies_to_trees_only():
     full, half = fabric(64), fabric(64, tree_efficiency=(1.0, 0.5))
     assert seconds(1e9, half) == seconds(1e9, full)
     quick, slow = (closed_form(double_binary_tree.all_reduce(1e10, over), over) for over in (full, half))
@@ -106,9 +106,11 @@ def test_trees_reach_the_share_that_their_library_says_and_rings_all():
 
 
 @given(st.floats(1, 1e10), st.floats(1, 100))
-def test_with_the_shares_of_nccl_a_larger_message_takes_no_less_time(message, factor):
+def test_with_the_tree_efficiencies_of_nccl_a_larger_message_takes_no_less_time(message, factor):
     over = replace(fabric(64, 8), library=Library.load("nccl-2"))
-    first, second = (closed_form(*quickest(size, auto.all_reduce, over)) for size in (message, message * factor))
+    first, second = (
+        closed_form(*fastest_protocol(size, auto.all_reduce, over)) for size in (message, message * factor)
+    )
     assert second >= first * (1 - 1e-12)
 
 
@@ -131,17 +133,17 @@ def test_partners_under_another_switch_share_its_uplinks():
         assert wide == pytest.approx(1e-6 + message / 1e10)
 
 
-def test_a_ring_laid_node_after_node_does_not_notice_the_taper():
+def test_the_taper_does_not_slow_a_ring_in_node_order():
     message = 64e6
     assert seconds(message, tapered(16, 8)) == pytest.approx(seconds(message, tapered(16, 1)))
 
 
-def test_switches_that_the_job_fits_under_do_not_matter():
+def test_a_job_below_a_single_switch_is_not_slowed():
     collective = halving_doubling.all_reduce(1e6, tapered(64, 8))
     assert closed_form(collective, tapered(64, 8)) == closed_form(collective, tapered(64, 1))
 
 
-def test_another_job_on_the_switches_takes_as_much_again():
+def test_another_job_adds_the_same_load_to_the_switches():
     collective = halving_doubling.all_reduce(1e8, tapered(16, 2))
     one, two, tapered_twice = (
         closed_form(collective, over) for over in (tapered(16, 2), tapered(16, 2, jobs=2), tapered(16, 4))
@@ -154,11 +156,11 @@ def test_a_taper_below_one_is_refused():
         override(Scenario.of(gpus=8), {"cluster.switches": "[{nodes = 16, taper = 0.5}]"})
 
 
-def test_switches_are_stated_in_the_cluster():
+def test_switches_are_fields_of_the_cluster():
     wide = Scenario.of(gpus=1024, all_reduce="halving-doubling")
     narrow = override(wide, {"cluster.switches": "[{nodes = 16, taper = 4}]"})
     assert predict(narrow).step_time > predict(wide).step_time
-    with pytest.raises(InputError, match=r"is no list of switches; write e\.g\. \[\{nodes = 16, taper = 2\}\]"):
+    with pytest.raises(InputError, match=r"is not a list of switches; write e\.g\. \[\{nodes = 16, taper = 2\}\]"):
         override(wide, {"cluster.switches": "16 nodes"})
 
 
@@ -172,17 +174,17 @@ def test_a_reduction_counts_where_memory_is_slower_than_the_links():
     assert quick.step_time(reduce_scatter) == quick.step_time(all_gather) == pytest.approx(1e-6 + 1e6 / 1e10)
 
 
-@pytest.mark.parametrize("name", catalog.names("all_reduce"))
+@pytest.mark.parametrize("name", module_names("all_reduce"))
 @given(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1, 1e9), st.floats(1, 100))
-def test_more_latency_makes_nothing_quicker(name, nodes, inside, message, factor):
-    algorithm = catalog.module("all_reduce", name).all_reduce
+def test_more_latency_makes_nothing_faster(name, nodes, inside, message, factor):
+    algorithm = find_module("all_reduce", name).all_reduce
     over = fabric(nodes * inside, inside, protocols=(EAGER,))
     late = LINK.model_copy(update={"latency": LINK.latency * factor})
     later = replace(over, intra_node=late, inter_node=late)
-    first, second = (closed_form(*quickest(message, algorithm, way)) for way in (over, later))
+    first, second = (closed_form(*fastest_protocol(message, algorithm, way)) for way in (over, later))
     assert second >= first * (1 - 1e-12)
 
 
 @given(st.integers(2, 500), st.floats(1, 1e9))
-def test_a_ring_of_more_ranks_is_no_quicker(ranks, message):
+def test_a_ring_of_more_ranks_is_no_faster(ranks, message):
     assert seconds(message, fabric(ranks + 1)) >= seconds(message, fabric(ranks)) * (1 - 1e-12)
