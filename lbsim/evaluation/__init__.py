@@ -1,1 +1,1 @@
-"""Accuracy of predictions against published and measured rows; nothing below imports it."""
+"""Evaluation of predictions against published and measured numbers."""

@@ -1,8 +1,7 @@
-"""Fits a testbed's links on 2 and 4 hosts, and predicts more hosts, another rate, and plans that were not fitted.
+"""Testbed model: links fitted on 2 and 4 hosts, then more hosts, another rate and other plans predicted.
 
-Of what `reports/testbed/measure.py` measured, all-reduces by Gloo's ring and steps by two plans are fitted, at two of
-the three rates: the share of the links' rate, the latency of a ring's step, what a collective costs and what a step
-costs. Predictions are lbsim's own: its collectives, fusion and simulation, on the testbed as a cluster.
+The parameters are the efficiency of the links, the latency of a ring's step, the time per collective and the time per
+step. Predictions use lbsim's collectives, fusion and simulation, with the testbed as a cluster.
 """
 
 import math
@@ -30,11 +29,11 @@ from lbsim.simulation.step_simulator import simulate_schedule
 from lbsim.testbed.network import FRAME, PAYLOAD
 
 PRIORS = {"efficiency": 0.99, "latency": 5e-4, "collective": 5e-4, "step": 2e-3}
-"""Where the fit starts, and what it is drawn to, weakly; seconds but the first."""
+"""Means of the weak priors, where the fit starts; seconds, but the efficiency a fraction."""
 _WIDTH, _REACH, _STEP = math.log(10), 2.0, 1e-3
-"""Of a prior in the logarithm, how many of them it is looked for within, and the step of a derivative."""
+"""Standard deviation of a prior in the logarithm, its multiples to the bounds, and the step of derivatives."""
 _NOISE = 0.02
-"""Spread of the logarithm of a median, about."""
+"""Approximate standard deviation of the logarithm of a median."""
 _SOURCE = "lbsim testbed"
 
 
@@ -43,9 +42,9 @@ class Model:
     """lbsim's own collectives, fusion and simulation, on the testbed as a cluster."""
 
     computed: tuple[ComputeTimes, ...]
-    """The steps that the hosts replay."""
+    """Compute times of the steps that the hosts replay."""
     efficiency: float
-    """Beside the share that frames leave to their payload."""
+    """Fraction of the rate, beyond the share that frames leave to their payload."""
     latency: float
     collective: float
     step: float
@@ -77,7 +76,7 @@ class Model:
         return simulate_schedule(StepSchedule(times, transfers, bool(options["overlap"]), overhead=self.step)).step_time
 
     def carried(self, message: float, setup: TestbedSetup) -> tuple[Collective, Fabric]:
-        """Return what carries *message* under the plan of *setup*, and over what."""
+        """Return the collective that carries *message* under the plan of *setup*, and its fabric."""
         name = str(setup.options["all_reduce"])
         if name == "hybrid":
             name = "backend" if message >= float(setup.options["hybrid_threshold"] or 0) else "hierarchical"
@@ -96,7 +95,7 @@ class Model:
         return Fabric(setup.hosts, hosts_per_node, link, link, hosts_per_node, library, 2)
 
     def library(self) -> Library:
-        """Return what the hosts communicate with, but for its costs, which are fitted."""
+        """Return the communication library of the hosts; its costs are fitted."""
         return Library.load("gloo")
 
 

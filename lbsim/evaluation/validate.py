@@ -1,4 +1,4 @@
-"""Compares predictions with what was really observed; what misses is shown as what hits."""
+"""Validation: residuals of predictions of published and measured cases, and accuracy by class."""
 
 import math
 from collections.abc import Container, Iterable
@@ -24,24 +24,24 @@ Key = Literal["role", "system", "class"]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well predictions did over some results."""
+    """Errors of several predictions, and coverage of their intervals."""
 
     mean_absolute_relative_error: float
     max_absolute_relative_error: float
     interval_coverage: float | None
-    """The share inside their interval, of those that have one."""
+    """Share inside the interval, of the predictions that have one; None if none has."""
     count: int
 
 
 @dataclass(frozen=True)
 class Validation:
-    """All results of a validation."""
+    """Residuals of a validation."""
 
     results: tuple[Residual, ...]
 
     @property
     def accuracy(self) -> Accuracy:
-        """Over all results."""
+        """Accuracy over all residuals."""
         return accuracy(self.results)
 
     def by(self, key: Key) -> dict[str, Accuracy]:
@@ -49,7 +49,7 @@ class Validation:
         return {name: accuracy(results) for name, results in self.groups(key).items()}
 
     def groups(self, key: Key) -> dict[str, list[Residual]]:
-        """Return the results for each role, system or class, in alphabetical order."""
+        """Return the residuals of each role, system or class, in alphabetical order."""
         attribute = "class_" if key == "class" else key
         grouped: dict[str, list[Residual]] = {}
         for result in self.results:
@@ -58,7 +58,7 @@ class Validation:
 
 
 def accuracy(results: Iterable[Residual]) -> Accuracy:
-    """Return how well predictions did over *results*, of which there must be one or more."""
+    """Return the accuracy over *results*, one or more."""
     results = list(results)
     errors = [abs(result.relative_error) for result in results]
     inside = [result.inside for result in results if result.inside is not None]
@@ -104,9 +104,9 @@ class _Predicted:
 
 @dataclass
 class _Predictions:
-    """The steps of one validation, each played once, if it is needed, however many numbers were observed of it.
+    """Metrics of the scenarios of one validation, each simulated once for all its observations.
 
-    Their intervals are as wide as the residuals of the other systems, models and cards ask.
+    Intervals are estimated without residuals of the same system, model and card.
     """
 
     made: dict[str, ScenarioMetrics] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class _Predictions:
 
 
 def _own(scenario: Scenario, system: str) -> frozenset[str]:
-    """Return the groups of residuals that are of *system*, or of the model or card of *scenario* that it measured."""
+    """Return the groups of residuals to leave out: of *system*, and of the model and the card of *scenario*."""
     return frozenset({system, scenario.model, scenario.cluster.accelerator.name})
 
 

@@ -1,4 +1,4 @@
-"""Published or measured cases: a scenario, and what was observed when someone really ran it."""
+"""Case files: published or measured numbers with the scenarios in which they were observed."""
 
 import math
 from dataclasses import replace
@@ -19,34 +19,44 @@ from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 from lbsim.units import Bytes, Dimension
 
+__all__ = [
+    "CaseEntry",
+    "CaseFile",
+    "Changes",
+    "case_files",
+    "case_observation",
+    "held_out_observation",
+    "read_case_file",
+]
+
 Changes = dict[str, Any]
-"""What differs from the file's scenario, by name or dotted path; see `lbsim.scenario.request.build_scenario`."""
+"""Changes of the file's scenario, by name or dotted path; see `lbsim.scenario.request.build_scenario`."""
 
 
 class CaseEntry(Table):
-    """One number that was published or measured, and the scenario it belongs to."""
+    """One published or measured number of a case file, and the changes that make its scenario."""
 
     id: str = ""
-    """If none, the file's name and the number of the entry in it."""
+    """Identifier; by default, the file's name and the number of the entry."""
     quantity: str
     value: str | float
-    """Text with a unit; a plain number for an efficiency or a ratio."""
+    """Text with a unit; a number for an efficiency or a ratio."""
     relative_uncertainty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Of the figure itself: its rounding, its spread, how well a plot can be read."""
+    """Relative standard deviation of the value: rounding, spread of runs, precision of reading a plot."""
     locator: str = ""
-    """Table, figure or page of the source."""
+    """Table, figure or page in the source."""
     role: Literal["validate", "calibrate"] = "validate"
     """Whether a fit may use it."""
     class_: Annotated[CaseClass | str, Field(alias="class", union_mode="left_to_right")] = ""
     """Class by which errors are averaged: a `CaseClass`, or any other text; by default the quantity."""
     message: Bytes | None = None
-    """Of the all-reduce, for a quantity of `ALL_REDUCES`."""
+    """Bytes of the all-reduce, for a quantity of `lbsim.measurements.quantities.ALL_REDUCES`."""
     set: Changes = Field(default_factory=dict)
     relative_to: Changes | None = None
-    """If there are any, *value* is the quantity divided by the same quantity with these further changes."""
+    """Further changes that make the denominator's scenario, if *value* is a ratio of the same quantity."""
     note: str = ""
     unfitted: Changes = Field(default_factory=dict)
-    """As of its file, on top of that."""
+    """Unfitted values beyond those of the file."""
 
     @model_validator(mode="after")
     def _is_positive(self) -> Self:
@@ -57,23 +67,23 @@ class CaseEntry(Table):
     @model_validator(mode="after")
     def _has_a_message(self) -> Self:
         if (self.message is None) == (self.quantity in ALL_REDUCES):
-            raise ValueError(f"message: the size of an all-reduce, which {' and '.join(ALL_REDUCES)} need and no other")
+            raise ValueError(f"message: the size of an all-reduce, only for {' and '.join(ALL_REDUCES)}")
         return self
 
     @property
     def dimension(self) -> Dimension | None:
-        """Of the value; none if it is a plain number."""
+        """Dimension of the value; None if it is dimensionless."""
         if self.quantity not in QUANTITIES:
             raise unknown_name(self.quantity, "quantity", QUANTITIES)
         return None if self.relative_to is not None else QUANTITIES[self.quantity]
 
     @property
     def si(self) -> float:
-        """The value in SI."""
+        """Value in SI units."""
         dimension = self.dimension
         if dimension is None:
             if isinstance(self.value, str):
-                raise InputError(f"value: '{self.value}' is no plain number, which this quantity is; write e.g. 0.9")
+                raise InputError(f"value: '{self.value}' has a unit; this quantity is dimensionless; write e.g. 0.9")
             return self.value
         if not isinstance(self.value, str):
             raise InputError(f"value: {self.value} has no unit; write it as e.g. '{dimension.example}'")
@@ -84,23 +94,23 @@ class CaseEntry(Table):
 
 
 class CaseFile(Table):
-    """One file of cases: a system as a source describes it, and what was observed of it."""
+    """Content of a case file: one system as a source describes it, and the numbers observed on it."""
 
     source: Text
     system: Text
-    """Cases of one system are left out together in cross-validation."""
+    """Name of the system; its cases are held out together in cross-validation."""
     assumed: tuple[str, ...] = ()
-    """What the source does not say and the scenario had to."""
+    """Assumptions of the scenario that the source does not state."""
     fitted_on_this_system: bool = False
     """Whether numbers in the profiles that the scenario uses were fitted to this system."""
     unfitted: Changes = Field(default_factory=dict)
-    """What these numbers would be without it, from elsewhere: where a fit that leaves observations out starts."""
+    """Values of these numbers from other sources, from which a fit that holds the system out starts."""
     scenario: dict[str, Any]
     observed: Annotated[tuple[CaseEntry, ...], Field(min_length=1)]
 
 
 def read_case_file(file: Path) -> CaseFile:
-    """Return the cases in *file*, or raise InputError that names the file and the field."""
+    """Return the content of *file*; InputError names the file and the field that is wrong."""
     try:
         content = CaseFile.model_validate(catalog.read_toml(file))
     except ValidationError as error:
@@ -112,11 +122,11 @@ def read_case_file(file: Path) -> CaseFile:
     return content.model_copy(update={"observed": tuple(named)})
 
 
-def case_files(place: Path) -> list[Path]:
-    """Return the TOML files in the folder *place*, or *place* itself if it is a file."""
-    files = [place] if place.is_file() else sorted(place.rglob("*.toml"))
+def case_files(folder: Path) -> list[Path]:
+    """Return the TOML files in *folder*, or *folder* itself if it is a file; InputError if there are none."""
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.toml"))
     if not files:
-        raise InputError(f"no case files in '{place}'; a case is a .toml file, as in {catalog.PUBLISHED_CASES}")
+        raise InputError(f"no case files in '{folder}'; a case is a .toml file, as in {catalog.PUBLISHED_CASES}")
     return files
 
 

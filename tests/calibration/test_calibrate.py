@@ -233,7 +233,7 @@ def test_the_shipped_calibrations_are_of_the_traces_beside_them(capsys):
         ([str(POLARIS), "--cluster", "dgx-h100"], "measured on 'NVIDIA A100-SXM4-40GB'"),
         ([str(GLOO), "--cluster", "dgx-h100"], "evidence.cpu: measured on 'AMD EPYC'"),
         (["nowhere.json"], "nowhere.json: No such file"),
-        ([str(CHECKOUT / "README.md")], "no trace that is known"),
+        ([str(CHECKOUT / "README.md")], "unknown format; the formats are"),
         ([str(POLARIS), "--cluster", "polaris", "--out", "mine.txt"], "a profile is a .toml file"),
         ([str(CHECKOUT / "traces/osu/polaris-32-ranks.txt")], "write --gpus"),
     ],

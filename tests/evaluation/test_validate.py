@@ -166,7 +166,7 @@ def test_csv_has_a_row_for_each_case_of_the_json(cases, capsys):
 FAULTS = {
     "no unit": (observed("step_time", 1.0), "value: 1.0 has no unit"),
     "wrong unit": (observed("step_time", '"1 GB"'), "value: 'GB' is not a unit of time"),
-    "unit of a plain number": (observed("scaling_efficiency", '"70 %"'), "no plain number"),
+    "unit of a plain number": (observed("scaling_efficiency", '"70 %"'), "this quantity is dimensionless"),
     "negative": (observed("scaling_efficiency", -0.7), "more than zero"),
     "not a number": (observed("scaling_efficiency", "nan"), "more than zero"),
     "unknown quantity": (observed("troughput", '"1 samples/s"'), "did you mean 'throughput'?"),

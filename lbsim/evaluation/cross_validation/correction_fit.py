@@ -1,7 +1,7 @@
-"""Fits corrections of what the profiles say to some observations of several GPUs.
+"""Fit of corrections of the profiles to observations of several GPUs.
 
-Most logarithms of predictions are taken for linear in the corrections around what the profiles say, so that all folds
-share the plays that it takes; what is left out is then predicted exactly.
+Most families are linearized around the profiles' values, so that all folds share the simulations for the Jacobian;
+held-out observations are predicted without linearization.
 """
 
 import math
@@ -20,7 +20,7 @@ from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.metrics import ScenarioMetrics
 
 _Key = tuple[str, str]
-"""A path, and the profile or model that it is of; none if all share its correction."""
+"""Path, and the profile or model that it belongs to; empty if all share its correction."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ def _value(one: Observation, metrics: ScenarioMetrics) -> float:
 
 @dataclass(frozen=True)
 class Corrections:
-    """Corrections, each of one profile's number, or of that number of all profiles."""
+    """Corrections in unconstrained space, each of one profile's number, or of that number of all profiles."""
 
     values: Mapping[_Key, float]
     shared: bool
@@ -70,7 +70,7 @@ class Corrections:
 
 
 def fit_corrections(training: Sequence[Observation], predictions: Predictions, *, shared: bool) -> Corrections:
-    """Return the corrections that explain *training*, of one family: of each profile, or *shared* by all."""
+    """Return the corrections fitted to *training*, of one family: of each profile, or *shared* by all."""
     family = FAMILIES[family_of(training[0])]
     own = [_keys(one, shared=shared) for one in training]
     keys = sorted({key for each in own for key in each.values()})
@@ -89,7 +89,7 @@ class _Corrected:
 
     training: Sequence[Observation]
     columns: Sequence[Mapping[str, int]]
-    """Of each case: its corrections, by path."""
+    """Number of each correction of each observation, by path."""
     predictions: Predictions
     family: Family
 
@@ -98,7 +98,7 @@ class _Corrected:
         return np.array([self._logarithm(row, places) for row in range(len(self.training))])
 
     def derivatives(self, places: Vector) -> Vector:
-        """Return the change of each over a quarter of what a correction is thought to be."""
+        """Return the Jacobian, by differences over a quarter of each prior's standard deviation."""
         jacobian = np.zeros((len(self.training), len(places)))
         for row, columns in enumerate(self.columns):
             here = self._logarithm(row, places)
@@ -119,7 +119,7 @@ def _keys(one: Observation, *, shared: bool) -> dict[str, _Key]:
 
 
 def _whose(one: Observation, path: str) -> str:
-    """Return whose number *path* is: its profile's; a constant a step is each model's own."""
+    """Return the profile that *path* belongs to; a constant per step belongs to the model."""
     return one.scenario.model if path == CONSTANT else owning_profile(_start(one), path)
 
 

@@ -1,4 +1,4 @@
-"""What predictions of several GPUs are corrected by, for each family of classes, and by how much profiles are off."""
+"""Corrections of profile numbers for several GPUs, by family of classes, with their priors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,32 +10,32 @@ from lbsim.scenario.paths import value_at
 from lbsim.scenario.scenario import Scenario, override
 
 CONSTANT = "software.step_overhead"
-"""Of each model's own: fits to HKBU's rates find 50 to 100 ms for BERT with Adam, and nothing for ResNet-50."""
+"""Path of the constant per step, one of each model: fits to HKBU's rates find 50 to 100 ms for BERT with Adam, and 0
+for ResNet-50."""
 _REACH = 2.0
-"""Standard deviations within which a correction is looked for."""
+"""Standard deviations from the mean of a prior to its bounds."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Classes whose observations speak of the same numbers."""
+    """Classes whose observations depend on the same numbers."""
 
     deviations: Mapping[str, float]
-    """Of what is corrected, by its path, what it is off by: the standard deviation of a logarithm, or seconds of a
-    constant."""
+    """Standard deviation of each corrected number's prior, by path: of its logarithm; of a constant, seconds."""
     noise: float = 0.03
-    """What a prediction leaves, in the logarithm, beside the spread of the figure itself."""
+    """Standard deviation of the model error in the logarithm, beyond the uncertainty of the measurement."""
     linear: bool = True
-    """Whether logarithms are taken for linear in the corrections around what the profiles say, not predicted anew."""
+    """Whether the fit linearizes the logarithms of predictions around the profiles' values."""
 
     def paths(self, scenario: Scenario) -> list[str]:
-        """Return what is corrected in *scenario*, whose library may say nothing of its own of steps inside a node."""
+        """Return the corrected paths of *scenario*; a library without a cost of steps inside a node has none there."""
         inside = scenario.software.library.per_step_inside
         return [path for path in self.deviations if inside is not None or not path.endswith("per_step_inside")]
 
     def prior(self, path: str) -> Prior:
-        """Return what is thought of the correction of *path*: that there is none, give or take what it is off by."""
+        """Return the prior of the correction of *path*, around no correction."""
         deviation = self.deviations[path]
-        return Prior(_line(path), 0.0, deviation, -_REACH * deviation, _REACH * deviation)
+        return Prior(_transform(path), 0.0, deviation, -_REACH * deviation, _REACH * deviation)
 
 
 _LINKS = {"cluster.intra_node.efficiency": 0.4, "cluster.inter_node.efficiency": 0.4}
@@ -68,7 +68,7 @@ FAMILY_OF = {
 
 
 def corrected(scenario: Scenario, corrections: Mapping[str, float]) -> Scenario:
-    """Return *scenario* with each path moved on its line by its correction; no efficiency is above 1.
+    """Return *scenario* with each path shifted by its correction in unconstrained space; efficiencies stay at most 1.
 
     >>> scenario = Scenario.of(gpus=16, cluster="mn-1")
     >>> corrected(scenario, {"cluster.inter_node.efficiency": 1.0}).cluster.inter_node.efficiency
@@ -76,11 +76,11 @@ def corrected(scenario: Scenario, corrections: Mapping[str, float]) -> Scenario:
     """
     changes = {}
     for path, by in corrections.items():
-        after = max(0.0, shifted(value_at(scenario, path), by, _line(path)))
+        after = max(0.0, shifted(value_at(scenario, path), by, _transform(path)))
         changes[path] = min(after, 1.0) if path.endswith("efficiency") else after
     return override(scenario, changes)
 
 
-def _line(path: str) -> Transform:
-    """Return the line of *path*: a constant a step may be added where the profile has none."""
+def _transform(path: str) -> Transform:
+    """Return the transform of *path*: linear for the constant per step, which may be 0 in the profile."""
     return "linear" if path == CONSTANT else "log"

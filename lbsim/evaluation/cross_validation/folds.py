@@ -1,4 +1,4 @@
-"""Observations that can be left out, and which are fitted to when others are."""
+"""Cross-validation folds of the observations of several GPUs."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ KINDS: tuple[Kind, ...] = ("system", "scale", "model")
 
 @dataclass(frozen=True)
 class Fold:
-    """What is left out together, and what it is predicted from."""
+    """Observations that are held out together, and the others."""
 
     rest: list[Observation]
     unseen: list[Observation]
 
     @property
     def training(self) -> list[Observation]:
-        """The rest whose role is not ``validate``: that is predicted, never fitted to."""
+        """The others with role ``calibrate``; those with role ``validate`` are never fitted to."""
         return [one for one in self.rest if one.case.role == "calibrate"]
 
 
@@ -48,7 +48,7 @@ def subject(observation: Observation) -> str:
 
 
 def folds(kind: Kind, known: Sequence[Observation]) -> Iterable[Fold]:
-    """Return what is fitted to and what is predicted from it, fold by fold.
+    """Return the folds of *known*.
 
     ``system``: from the other systems; of scaling alone, because the profiles were fitted to the systems with fusion
     policies and all-reduces. ``scale``: the largest scale of a system from its smaller ones; of all-reduces each number
@@ -70,7 +70,7 @@ def folds(kind: Kind, known: Sequence[Observation]) -> Iterable[Fold]:
 
 
 def _each(group: Sequence[Observation], key: Callable[[Observation], str]) -> Iterable[Fold]:
-    """Return one fold for each *key*, predicted from all others."""
+    """Return one fold for each value of *key*."""
     for name, unseen in _groups(group, key):
         yield Fold([one for one in group if key(one) != name], unseen)
 

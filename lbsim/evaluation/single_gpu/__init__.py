@@ -1,1 +1,1 @@
-"""The fit of single-GPU rates and its cross-validation."""
+"""Fit of the compute law to single-GPU rates, and its cross-validation."""

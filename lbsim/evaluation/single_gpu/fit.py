@@ -1,4 +1,4 @@
-r"""Fits the compute law to the published rates of one GPU, and predicts rates that the fit has not seen.
+r"""Fit of the compute law to the published rates of one GPU.
 
 With the law's parameters θ (`lbsim.compute.roofline`; the efficiencies of the mathematics library, the time a kernel of
 each software) and how fast each class of cores, architecture, card and software is compared with it, :math:`v_j`, a
@@ -28,21 +28,21 @@ from lbsim.evaluation.single_gpu.rates import parts as law_parts
 from lbsim.measurements.observation import Observation
 
 NOISE = 0.06
-"""Spread of the logarithm of a rate between runs of one framework by others, about."""
+"""Approximate standard deviation of the logarithm of a rate between runs of one framework by several sources."""
 MOST_EFFICIENT = 0.95
-"""Of a rated figure; more than all of it would be unphysical, and the architectures' speeds can take the rest."""
+"""Highest efficiency, a fraction of the rated figure; the architectures' speeds absorb what is beyond it."""
 CORES, ARCHITECTURE, CARD, SOFTWARE, KERNEL_TIME = 0.5, 0.15, 0.06, 0.1, 0.3
-"""Spread of the priors of the other groups."""
+"""Standard deviation of the priors of the other parameters."""
 _STEP = 1e-3
 _STAYS = 5e-3
-"""Largest move of any parameter, in the logarithm, that is none."""
+"""Largest change of a parameter, in the logarithm, at convergence."""
 _NEAR = 0.05
-"""The same, of a parameter of the kernels from where the law was taken."""
+"""Largest distance of a kernels' parameter, in the logarithm, from the point of linearization."""
 _MOST_ROUNDS = 6
 
 
 class Fit:
-    """The parameters that *data* speak of, by name, and what is fitted to them or to some of them."""
+    """Parameters that *data* depend on, by name, and their values fitted to all or some of the data."""
 
     def __init__(self, data: Sequence[Observation]) -> None:
         """Collect the parameters; those of the law come first."""
@@ -58,7 +58,7 @@ class Fit:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Fitted to all of the data."""
+        """Values fitted to all of the data."""
         values: dict[str, float] = {}
         for _ in range(_MOST_ROUNDS):
             before, values = values, self._solved(range(len(self.data)), self._around(values), values)
@@ -72,13 +72,13 @@ class Fit:
         return self._around(self.values)
 
     def without(self, unseen: Iterable[int]) -> dict[str, float]:
-        """Return what is fitted to all of the data but those at the places *unseen*.
+        """Return the values fitted to all of the data but those with the numbers *unseen*.
 
-        The law is taken around what all data say, which tells no more than how its times change with its parameters,
-        and anew where those come to be far from there.
+        The law is linearized around the fit to all data, which affects only its derivatives, and again around the
+        result where that is far from there.
         """
         left_out = set(unseen)
-        rest = [place for place in range(len(self.data)) if place not in left_out]
+        rest = [row for row in range(len(self.data)) if row not in left_out]
         values = self._solved(rest, self._here, self.values)
         return values if self._here.near(values) else self._solved(rest, self._around(values), values)
 
@@ -105,7 +105,7 @@ class Fit:
 
 
 def _prior(name: str, spread: float) -> Prior:
-    """Return the prior of a parameter: around where it starts; an efficiency has a highest value."""
+    """Return the prior of parameter *name*, around its start; an efficiency has an upper bound."""
     field, highest = name.removeprefix("kernels "), math.inf
     if field.endswith("_efficiency"):
         highest = math.log(MOST_EFFICIENT / KERNEL_PRIORS[field][0])

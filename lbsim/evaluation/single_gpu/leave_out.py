@@ -1,4 +1,4 @@
-"""How well rates of one GPU are predicted that were left out of the fit, alone or with one of them as an anchor."""
+"""Cross-validation of the single-GPU fit, without an anchor or anchored on another rate of the series."""
 
 import math
 from collections import defaultdict
@@ -16,24 +16,24 @@ GROUPS: dict[str, Callable[[Observation], str]] = {
     "card": lambda rate: rate.scenario.cluster.accelerator.name,
     "model": lambda rate: rate.scenario.model,
 }
-"""What can be left out."""
+"""Name of the group that each rate is held out with."""
 
 
 def folds(fit: Fit, group: str) -> Iterator[tuple[list[Observation], Values]]:
-    """Yield what is left out, group by group, and what the rest says."""
+    """Yield the rates of each *group*, and the values fitted to the others."""
     of = GROUPS[group]
     for name in sorted({of(rate) for rate in fit.data}):
-        places = [place for place, rate in enumerate(fit.data) if of(rate) == name]
-        yield [fit.data[place] for place in places], fit.without(places)
+        rows = [row for row, rate in enumerate(fit.data) if of(rate) == name]
+        yield [fit.data[row] for row in rows], fit.without(rows)
 
 
 def left_out(rates: list[Observation], values: Values) -> list[Residual]:
-    """Return how far off each of *rates* is, which *values* were not fitted to."""
+    """Return the residuals of *rates*, to which *values* were not fitted."""
     return [residual(rate, values) for rate in rates]
 
 
 def from_another_model(rates: list[Observation], values: Values) -> list[Residual]:
-    """Return how far off each convolutional network is when one other of the same series is known.
+    """Return the residual of each convolutional network anchored on each other one of its series.
 
     A series is what one source measured on one card with one software and precision; *values* were not fitted to it.
     Each other model of the series is the anchor once, with its batch nearest to the one that is predicted.

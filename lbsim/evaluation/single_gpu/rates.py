@@ -1,8 +1,8 @@
-"""Published rates of one GPU, and what the compute law says of each with parameters other than the profiles'.
+"""Published rates of one GPU, and their predictions by the compute law with given parameters.
 
-Parameters are told by name, in the logarithm relative to where they start: the efficiencies of the mathematics library,
-the time a kernel of each software, and how fast each class of cores, architecture, card and software is compared with
-the law (`lbsim.compute.roofline`).
+Parameters have names and are logarithms relative to their start: the efficiencies of the mathematics library, the time
+per kernel of each software, and the relative speed of each class of cores, architecture, card and software
+(`lbsim.compute.roofline`).
 """
 
 import math
@@ -28,11 +28,11 @@ KERNEL_PRIORS = {
     "backward_efficiency": (0.78, 0.1),
     "channel_exponent": (1.0, 0.4),
 }
-"""Fitted fields of the kernels' profile: where each starts, and the spread of its prior."""
+"""Fitted fields of the kernels' profile: start, and standard deviation of the prior in the logarithm."""
 KERNEL_TIMES = {"old": 22e-6, "current": 12e-6, "mlperf": 5e-6}
-"""Where the kernel time of a software starts: of 2016-17, since, and tuned for MLPerf."""
+"""Start of the time per kernel of a software, in seconds: of 2016-17, later, and tuned for MLPerf."""
 Values = Mapping[str, float]
-"""Parameters by name, in the logarithm relative to where they start; one that is missing stays there."""
+"""Parameters by name, as logarithms relative to their start; a missing one is at its start."""
 
 
 def rates(role: str, folder: Path = PUBLISHED_CASES) -> list[Observation]:

@@ -1,4 +1,4 @@
-"""Our own traces of one machine and framework: its efficiencies fitted to the other models, each model predicted."""
+"""Experiment on lbsim's own traces: one machine's efficiencies are fitted without each model, which is predicted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

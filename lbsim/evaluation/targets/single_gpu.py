@@ -1,13 +1,22 @@
 """Experiments on one GPU: a rate or its whole source is held out of the fit and predicted."""
 
+from dataclasses import replace
+
 from lbsim.evaluation.held_out_intervals import with_intervals
 from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.single_gpu.leave_out import GROUPS, folds, from_another_model, left_out
 from lbsim.evaluation.single_gpu.rates import cores
 from lbsim.evaluation.targets.data import TargetData
-from lbsim.evaluation.targets.evaluate import Outcomes, outcome
+from lbsim.evaluation.targets.evaluate import Outcome, Outcomes, outcome
+from lbsim.measurements.case_class import CaseClass
 
 __all__ = ["intervals", "outcomes"]
+
+_CLASSES = {
+    "vector": CaseClass.SINGLE_GPU_FP32,
+    "tensor": CaseClass.SINGLE_GPU_MIXED,
+    "tf32": CaseClass.SINGLE_GPU_TF32,
+}
 
 
 def outcomes(group: str, data: TargetData) -> Outcomes:
@@ -24,7 +33,12 @@ def outcomes(group: str, data: TargetData) -> Outcomes:
         alone += left_out(unseen, values)
         if group == "source":
             anchored += from_another_model(unseen, values)
-    return Outcomes(tuple(outcome(one) for one in (*intervals(group, alone), *anchored)))
+    return Outcomes(tuple(map(_outcome, (*intervals(group, alone), *anchored))))
+
+
+def _outcome(residual: Residual) -> Outcome:
+    """Return *residual* in the class of the cores that its products run on, whatever the source calls its precision."""
+    return replace(outcome(residual), class_=_CLASSES[cores(residual.observation)])
 
 
 def intervals(group: str, residuals: list[Residual]) -> list[Residual]:

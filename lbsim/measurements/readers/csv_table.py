@@ -1,4 +1,4 @@
-"""A table of measurements: CSV whose first line names ``quantity``, ``value`` and what else each line has.
+"""Reader of CSV tables of measurements, whose header names ``quantity``, ``value`` and further columns.
 
 ``value`` has its unit (``12.5 ms``); ``message`` too, for what is of a message alone. ``relative_uncertainty`` and
 every other column is optional: ``model``, and dotted paths such as ``plan.gpus``, which change the scenario where a
@@ -15,7 +15,7 @@ from lbsim.measurements.measurement import Measurement, Reading, positive
 from lbsim.measurements.quantities import ALL_REDUCES, QUANTITIES
 from lbsim.units import DATA, DATA_RATE, TIME, Dimension
 
-_ALONE: dict[str, Dimension] = ALL_REDUCES | {"message_time": TIME, "message_rate": DATA_RATE}
+_MICROBENCHMARKS: dict[str, Dimension] = ALL_REDUCES | {"message_time": TIME, "message_rate": DATA_RATE}
 _OWN = ("quantity", "value", "message", "relative_uncertainty", "model")
 _MOST_UNCERTAIN = 10.0
 
@@ -53,11 +53,11 @@ def _counts(line: str) -> bool:
 def _measured(row: dict[str, str], number: int, file: Path) -> Measurement:
     where = f"{file}: line {number}"
     quantity = row["quantity"]
-    dimensions = QUANTITIES | _ALONE
+    dimensions = QUANTITIES | _MICROBENCHMARKS
     if quantity not in dimensions:
         raise unknown_name(quantity, f"{where}, quantity", dimensions)
     message = None
-    if quantity in _ALONE:
+    if quantity in _MICROBENCHMARKS:
         message = _parsed(row.get("message", ""), DATA, f"{where}, message")
     uncertainty = row.get("relative_uncertainty", "")
     return Measurement(

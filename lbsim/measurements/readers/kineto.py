@@ -1,8 +1,8 @@
-"""Traces of the PyTorch profiler (Kineto): ``prof.export_chrome_trace``, with ``record_shapes=True``.
+"""Reader of traces of the PyTorch profiler (Kineto): ``prof.export_chrome_trace``, with ``record_shapes=True``.
 
 Read are all-reduces, as the backend runs them, their message from its shape and type, and the median over the steps.
 One profile tells nothing of other ranks: that one waits for another is part of what it shows. Operators of layers,
-forward and backward, are found too and told under what is left out: a prediction has their sum alone.
+forward and backward, are found too and reported as left out: a prediction has only their sum.
 """
 
 import math
@@ -46,7 +46,7 @@ def read(text: str, file: Path) -> Reading:
         for size, own in sorted(times.items())
     )
     told = (
-        f"{name}: {len(own)} calls, {median(own) * 1e6:.0f} us in the median: a prediction has their sum alone"
+        f"{name}: {len(own)} calls, {median(own) * 1e6:.0f} us in the median: a prediction has only their sum"
         for name, own in sorted(layers.items())
     )
     return Reading(tuple(found), _machine(content), "deviceProperties.0.name", tuple(told))

@@ -1,4 +1,4 @@
-"""What lbsim's harness writes, `lbsim.measurements.trace`."""
+"""Reader of the traces that lbsim's harness writes, `lbsim.measurements.trace`."""
 
 import math
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def read(text: str, file: Path) -> Reading:
     left_out: dict[str, list[int]] = {}
     for number, one in enumerate(trace.observations):
         where = f"observations.{number}"
-        reason = _unlike(trace, one)
+        reason = _not_modelled(trace, one)
         if reason:
             left_out.setdefault(reason, []).append(number)
         elif one.quantity == "all_reduce":
@@ -34,26 +34,26 @@ def read(text: str, file: Path) -> Reading:
         elif one.quantity in _STEPS and (not one.subject or one.subject.startswith("rank ")):
             found.append(_step(trace, one, where))
         else:
-            left_out.setdefault(f"{one.quantity} is nothing that a prediction has", []).append(number)
+            left_out.setdefault(f"{one.quantity} is not predicted", []).append(number)
     machine = trace.evidence.gpu or trace.evidence.cpu
     return Reading(
-        tuple(found), machine, "evidence.gpu" if trace.evidence.gpu else "evidence.cpu", tuple(_told(left_out))
+        tuple(found), machine, "evidence.gpu" if trace.evidence.gpu else "evidence.cpu", tuple(_reasons(left_out))
     )
 
 
-def _told(left_out: dict[str, list[int]]) -> Iterator[str]:
-    """Yield each reason once, with where it holds: the layers of a large model are hundreds."""
+def _reasons(left_out: dict[str, list[int]]) -> Iterator[str]:
+    """Yield each reason once, with its entries, which for the layers of a large model are hundreds."""
     for reason, (first, *others) in left_out.items():
         yield f"observations.{first}{f' and {len(others)} more' if others else ''}: {reason}"
 
 
-def _unlike(trace: Trace, one: TraceEntry) -> str:
-    """Return why *one* was measured under what no prediction describes; nothing if it was not."""
+def _not_modelled(trace: Trace, one: TraceEntry) -> str:
+    """Return why the conditions of *one* are not modelled; empty if they are."""
     evidence = trace.evidence
     if evidence.gpu is None and trace.gpus > evidence.cpus:
-        return f"{trace.gpus} processes on {evidence.cpus} processors: it is their taking turns that was measured"
+        return f"{trace.gpus} processes on {evidence.cpus} processors: the measurement includes their scheduling"
     if evidence.gpu is None and one.quantity == "all_reduce" and one.settings.get("precision", "fp32") != "fp32":
-        return "a processor adds half precision number by number, which the model of an all-reduce leaves out"
+        return "a processor adds half precision slowly, which the model of an all-reduce omits"
     return ""
 
 
@@ -61,7 +61,7 @@ def _all_reduce(trace: Trace, one: TraceEntry, where: str) -> Measurement:
     settings = trace.settings | one.settings
     message = settings.get("message")
     if isinstance(message, bool) or not isinstance(message, int | float) or not 0 < message < math.inf:
-        raise InputError(f"{where}.settings.message: {message!r} is no size in bytes")
+        raise InputError(f"{where}.settings.message: {message!r} is not a size in bytes")
     changes: dict[str, object] = {"plan.gpus": trace.gpus}
     algorithm = str(settings.get("all_reduce", "backend"))
     if algorithm != "backend":
@@ -84,7 +84,7 @@ def _step(trace: Trace, one: TraceEntry, where: str) -> Measurement:
 
 def _positive(one: TraceEntry, where: str) -> float:
     if one.median <= 0:
-        raise InputError(f"{where}.samples: a median of 0 s cannot have been measured")
+        raise InputError(f"{where}.samples: a median of 0 s is not a valid measurement")
     return one.median
 
 

@@ -1,4 +1,4 @@
-"""The table that NVIDIA nccl-tests' ``all_reduce_perf`` prints, and the JSON that it writes.
+"""Reader of the table and the JSON of NVIDIA nccl-tests' ``all_reduce_perf``.
 
 github.com/NVIDIA/nccl-tests, src/common.cu and src/util.cu. The time of the reduction in place is taken, as training
 reduces gradients, or out of place if that is all there is. Microseconds.

@@ -1,4 +1,4 @@
-"""Tables of the OSU micro-benchmarks: osu_allreduce, osu_latency and osu_bw.
+"""Reader of the OSU micro-benchmarks' tables: osu_allreduce, osu_latency and osu_bw.
 
 mvapich.cse.ohio-state.edu/benchmarks. They do not say how many ranks ran: that is the scenario's ``--gpus``. Times are
 in microseconds, averaged over ranks, rates in 10^6 B/s. Of osu_bw, which has 64 messages under way at once, those from
@@ -36,7 +36,7 @@ def read(text: str, file: Path) -> Reading:
         if match:
             kind = _KINDS.get(match[1], "")
             if not kind:
-                left_out.append(f"line {number}: {match[1]} is nothing that a prediction has")
+                left_out.append(f"line {number}: {match[1]} is not predicted")
             continue
         cells = line.split()
         if kind and cells and cells[0].isdigit():
