@@ -33,6 +33,7 @@ __all__ = [
     "ConvergenceLaw",
     "Estimate",
     "FloatArray",
+    "rounded_up",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -140,6 +141,16 @@ class ConvergenceLaw:
     def beyond_evidence(self, batch: float) -> bool:
         """Return whether *batch* is outside the range of the evidence."""
         return not self.batches[0] <= batch <= self.batches[1]
+
+
+def rounded_up(value: float) -> float:
+    """Return *value* rounded up to three digits.
+
+    >>> rounded_up(5.2311), rounded_up(62.37), rounded_up(3.0)
+    (5.24, 62.4, 3.0)
+    """
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return round(math.ceil(value / unit - 1e-9) * unit, 12)
 
 
 @lru_cache

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lbsim.accuracy.benchmark import BenchmarkRecipe
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.recipe import Recipe
 from lbsim.accuracy.training_option import TrainingOption
@@ -14,8 +15,13 @@ _NOT_REPEATED = {"ranks", "communication", "device", "loss_scale", "seed"}
 """Options of a measured run that a new run does not take over."""
 
 
-def harness_command(option: TrainingOption) -> str:
-    """Return the command to run on each node; ``$NODE`` stands for the node's rank, ``$FIRST`` for the first host."""
+def harness_command(option: TrainingOption) -> str | None:
+    """Return the command to run on each node; None for a benchmark, whose model and data the harness does not have.
+
+    ``$NODE`` stands for the node's rank, ``$FIRST`` for the first host.
+    """
+    if isinstance(option.recipe, BenchmarkRecipe):
+        return None
     per_node = min(option.gpus, option.prediction.scenario.cluster.gpus_per_node)
     nodes = -(-option.gpus // per_node)
     launcher = ["torchrun"]

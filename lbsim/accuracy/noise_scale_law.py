@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lbsim.accuracy.convergence_fit import fit_around
-from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate, FloatArray
+from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate, FloatArray, rounded_up
 from lbsim.accuracy.recipe import OptimizerSettings, PublishedResult, Recipe
 from lbsim.accuracy.run_log import MeasuredRun, read_run
 from lbsim.errors import InputError
@@ -63,7 +63,7 @@ class MeasuredLaw(ConvergenceLaw):
             return None
         low, high = max(0, above[0] - 1), above[0]
         part = float(np.interp(top1, self.accuracies[[low, high]], self.shares[[low, high]]))
-        return _rounded_up(part * float(np.quantile(self.works(batch), share)))
+        return rounded_up(part * float(np.quantile(self.works(batch), share)))
 
     def epochs_to_target(self, batch: float) -> Estimate:
         """Return the epochs to the target at *batch*."""
@@ -187,13 +187,3 @@ def _check_options(runs: Sequence[MeasuredRun]) -> None:
                     f"the runs in {runs[0].folder} and {run.folder} are of different recipes: {name} is "
                     f"{first.get(name)!r} and {run.options.get(name)!r}"
                 )
-
-
-def _rounded_up(value: float) -> float:
-    """Return *value* rounded up to three digits.
-
-    >>> _rounded_up(5.2311), _rounded_up(62.37), _rounded_up(3.0)
-    (5.24, 62.4, 3.0)
-    """
-    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
-    return round(math.ceil(value / unit - 1e-9) * unit, 12)

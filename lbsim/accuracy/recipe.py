@@ -1,14 +1,15 @@
 """Published training recipes and their results: optimizer, schedule, batch range, and accuracy reached."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lbsim.profiles.profile import Profile, Table, Text
 
-__all__ = ["LearningRate", "OptimizerSettings", "PenaltyName", "PublishedResult", "Recipe"]
+__all__ = ["LearningRate", "OptimizerName", "OptimizerSettings", "PenaltyName", "PublishedResult", "Recipe"]
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+OptimizerName = Literal["sgd", "lars", "rmsprop-to-sgd", "lamb", "adam", "adamw", "adagrad", "not stated"]
 PenaltyName = Literal["lars", "linear-scaling"]
 
 
@@ -34,7 +35,7 @@ class PublishedResult(Table):
 class OptimizerSettings(Table):
     """An optimizer and its hyper-parameters; None where the source does not give one."""
 
-    name: Literal["sgd", "lars", "rmsprop-to-sgd"]
+    name: OptimizerName
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float | None = Field(default=None, ge=0)
@@ -110,6 +111,11 @@ class Recipe(Profile):
     def covers(self, batch: int) -> bool:
         """Return whether the recipe may be used at *batch*."""
         return self.batch_least <= batch <= self.batch_most
+
+    def extended_to(self, batch: int) -> Self:
+        """Return the recipe with *batch* inside its range."""
+        least, most = min(self.batch_least, batch), max(self.batch_most, batch)
+        return self.model_copy(update={"batch_least": least, "batch_most": most})
 
     def peak_rate(self, batch: int) -> float | None:
         """Return the peak learning rate for *batch*: published, else by the scaling rule, else of the nearest batch."""

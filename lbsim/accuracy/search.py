@@ -59,6 +59,7 @@ def time_to_accuracy_by_laws(
 ) -> TimeToAccuracy:
     """Return `time_to_accuracy` for recipes whose convergence *laws* are given."""
     faults = faults or FaultModel()
+    laws = _extrapolated(laws, request.batch, scenario.workload.samples)
     goal = _goal(request, faults)
     _check_target(goal, laws)
     found, refused = [], {}
@@ -71,6 +72,13 @@ def time_to_accuracy_by_laws(
         raise InputError(next(iter(refused.values())))
     options = tuple(replace(option, on_front=not any(_beats(other, option) for other in found)) for option in found)
     return TimeToAccuracy(request, options, refused, _chosen(options, request))
+
+
+def _extrapolated(laws: RecipeLaws, batch: int | None, samples: int) -> RecipeLaws:
+    """Return *laws*, with recipes that cover *batch* if it is given, at most half of the *samples*, and none does."""
+    if batch is None or batch > samples // 2 or any(recipe.covers(batch) for recipe, _ in laws.values()):
+        return laws
+    return {name: (recipe.extended_to(batch), law) for name, (recipe, law) in laws.items()}
 
 
 def _beats(one: TrainingOption, other: TrainingOption) -> bool:

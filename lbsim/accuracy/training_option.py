@@ -10,7 +10,7 @@ from lbsim.errors import InputError, unknown_name
 from lbsim.profiles.catalog import SHIPPED, Folders
 from lbsim.simulation.prediction import Prediction
 
-__all__ = ["RecipeLaws", "TimeToAccuracy", "TimeToAccuracyRequest", "TrainingOption", "recipes_for"]
+__all__ = ["RecipeLaws", "TimeToAccuracy", "TimeToAccuracyRequest", "TrainingOption", "has_recipe", "recipes_for"]
 
 _HOUR = 3600.0
 
@@ -23,7 +23,7 @@ class TimeToAccuracyRequest:
     """A target accuracy and the constraints on reaching it."""
 
     target: float
-    """Top-1 accuracy, percent."""
+    """Top-1 accuracy, percent; or the target of a benchmark."""
     confidence: float | None = None
     """Share of runs required to reach the target; None if the target is the expected accuracy, which half miss."""
     deadline: float | None = None
@@ -95,6 +95,13 @@ class TimeToAccuracy:
     def gpus_of_highest_goodput(self) -> int:
         """Number of GPUs with the highest goodput, beyond which more GPUs do not help."""
         return max(self.options, key=lambda option: option.goodput).gpus
+
+
+def has_recipe(model: str, name: str | None = None, folders: Folders = SHIPPED) -> bool:
+    """Return whether there is a recipe called *name*, or without a name one of *model*."""
+    if name is not None:
+        return name in folders.files("recipes")
+    return any(Recipe.load(known, folders).model == model for known in folders.files("recipes"))
 
 
 def recipes_for(model: str, name: str | None = None, folders: Folders = SHIPPED) -> list[Recipe]:

@@ -19,7 +19,7 @@ __all__ = ["build_sweep"]
 
 
 def build_sweep(question: ScenarioRequest, axes: Sequence[Axis], sample: int | None = None, seed: int = 0) -> Sweep:
-    """Return the sweep of *question* over *axes*: the whole grid, or *sample* scenarios of it drawn with *seed*.
+    """Return the sweep of *question* over *axes*: the full grid, or *sample* scenarios of it drawn with *seed*.
 
     Each value is checked once, with the first value of each other axis: InputError if a path does not exist or a value
     is invalid for it. An invalid combination, such as a batch that exceeds the memory, becomes the error of its row.

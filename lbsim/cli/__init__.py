@@ -1,1 +1,1 @@
-"""The command line; nothing else prints."""
+"""Command-line interface; no other package prints."""

@@ -1,4 +1,4 @@
-"""The command ``lbsim`` as ``python -m lbsim.cli``."""
+"""Entry point of ``python -m lbsim.cli``, which is the command ``lbsim``."""
 
 import sys
 

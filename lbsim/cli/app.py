@@ -1,6 +1,7 @@
-"""The command line. Shared options stand in `lbsim.cli.options`; some commands have a file in ``lbsim/cli/commands``.
+"""Command ``lbsim``: its typer application and entry point.
 
-What one command alone needs, tables, ranks or cases, is imported where it is used: late, for start-up time alone.
+Shared options are in `lbsim.cli.options`, most commands in ``lbsim/cli/commands``. Imports inside functions keep
+start-up short: they are of modules that only one command or one output format needs.
 """
 
 import os
@@ -27,17 +28,17 @@ from lbsim.cli.commands import (
     workload,
 )
 from lbsim.cli.options import (
-    CalibrationName,
+    CalibrationOption,
     Format,
-    Level,
-    OutputFormat,
-    OwnProfiles,
-    Ranks,
+    FormatOption,
+    LevelOption,
+    ProfilesOption,
+    RanksOption,
     all_kinds,
     all_names,
-    asking_for_a_scenario,
-    completing,
-    own_folders,
+    completion,
+    profile_folders,
+    scenario_options,
 )
 from lbsim.cli.terminal import print_error, print_json, print_table
 from lbsim.errors import InputError
@@ -50,14 +51,16 @@ if TYPE_CHECKING:
     from lbsim.calibration.calibration import Calibration
     from lbsim.simulation.per_rank import RankRuns
 
+__all__ = ["app", "check_profiles", "lbsim", "list_profiles", "main", "predict", "profiles", "show_profile"]
+
 _HELP = """Predict how fast large-batch training runs on machines that you have not rented yet.
 
 \b
 First:  lbsim predict --gpus 1024 --model resnet50
-Then:   lbsim profiles list    what there is to choose from
-        lbsim predict --help   what can be changed
+Then:   lbsim profiles list    available clusters, software, models and algorithms
+        lbsim predict --help   options of a prediction
         lbsim collective -h    one all-reduce, phase by phase
-        lbsim validate         how far to trust the answers
+        lbsim validate         accuracy against published measurements
 """
 
 
@@ -76,7 +79,7 @@ def lbsim(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # noqa: FBT002
 ) -> None:
-    """Print the version, or help if there is no command."""
+    """Print the version or, without a command, the help."""
     if version:
         typer.echo(f"lbsim {__version__}")
     elif context.invoked_subcommand is None:
@@ -84,31 +87,31 @@ def lbsim(
 
 
 @app.command()
-@asking_for_a_scenario
+@scenario_options
 def predict(
     scenario: Scenario,
-    ranks: Ranks = None,
-    calibration: CalibrationName = None,
-    level: Level = 0.9,
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    ranks: RanksOption = None,
+    calibration: CalibrationOption = None,
+    level: LevelOption = 0.9,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Predict throughput, scaling efficiency and time to train.
 
     For example:  lbsim predict --gpus 1024 --model resnet50 --cluster mn-1
     """
-    fitted = _calibration(calibration, Folders(own_folders(own)))
-    prediction = predict_scenario(scenario, level, fitted)
+    loaded = _calibration(calibration, Folders(profile_folders(profile_dirs)))
+    prediction = predict_scenario(scenario, level, loaded)
     scenario = prediction.scenario
     runs = None if ranks is None else _simulate_ranks(scenario, ranks)
     if output is Format.JSON:
-        print_json(json_output.of_prediction(prediction) | ({"ranks": json_output.of_ranks(runs)} if runs else {}))
+        print_json(json_output.prediction_json(prediction) | ({"ranks": json_output.ranks_json(runs)} if runs else {}))
     else:
-        from lbsim.cli.tables.prediction import of_prediction, of_ranks
+        from lbsim.cli.tables.prediction import prediction_table, ranks_table
 
-        print_table(of_prediction(prediction))
+        print_table(prediction_table(prediction))
         if runs:
-            print_table(of_ranks(runs))
+            print_table(ranks_table(runs))
 
 
 def _calibration(name: str | None, folders: Folders) -> "Calibration | None":
@@ -132,47 +135,56 @@ app.command()(validate.validate)
 def list_profiles(
     kind: Annotated[
         str,
-        typer.Argument(autocompletion=completing(all_kinds), help="E.g. clusters, accelerators, models."),
+        typer.Argument(
+            autocompletion=completion(all_kinds), help="Kind, e.g. clusters, accelerators or models. Default: all."
+        ),
     ] = "",
-    own: OwnProfiles = None,
+    profile_dirs: ProfilesOption = None,
     calibrated: Annotated[  # noqa: FBT002
-        bool, typer.Option("--calibrated", help="Say what of each was fitted, on what, and the error that remained.")
+        bool,
+        typer.Option("--calibrated", help="Show which values were fitted, to which data, and the remaining error."),
     ] = False,
 ) -> None:
-    """List what there is to choose from, with a line of description each."""
-    from lbsim.cli import profile_listing
-    from lbsim.cli.tables.entries import of_entries
+    """List profiles, models and all-reduce algorithms, with one line of description each."""
+    from lbsim.cli.profile_listing import entries
+    from lbsim.cli.tables.entries import entries_table
 
-    print_table(of_entries(profile_listing.entries(kind, Folders(own_folders(own)), calibrated=calibrated)))
+    print_table(entries_table(entries(kind, Folders(profile_folders(profile_dirs)), calibrated=calibrated)))
 
 
 @profiles.command("show")
 def show_profile(
-    name: Annotated[str, typer.Argument(autocompletion=completing(all_names), help="NAME or KIND/NAME.")],
-    own: OwnProfiles = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion(all_names),
+            help="Name in lbsim profiles list, or KIND/NAME if several kinds have it.",
+        ),
+    ],
+    profile_dirs: ProfilesOption = None,
 ) -> None:
-    """Print a profile as TOML, complete, with units and source; a good start for one of your own."""
-    from lbsim.cli import profile_listing
+    """Print a complete profile as TOML, with units and source; copy it to write your own."""
+    from lbsim.cli.profile_sheet import profile_toml
 
-    typer.echo(profile_listing.sheet(name, Folders(own_folders(own))), nl=False)
+    typer.echo(profile_toml(name, Folders(profile_folders(profile_dirs))), nl=False)
 
 
 @profiles.command("check")
 def check_profiles(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Profiles of your own.")],
-    own: OwnProfiles = None,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Profile files (.toml) to check.")],
+    profile_dirs: ProfilesOption = None,
 ) -> None:
-    """Say whether profiles of your own are valid, or what their first fault is."""
-    from lbsim.cli import profile_listing
+    """Check profile files: print the kind of each valid one and the first error of each other one."""
+    from lbsim.cli.profile_sheet import check
 
-    folders, faults = Folders(own_folders(own)), 0
+    folders, errors = Folders(profile_folders(profile_dirs)), 0
     for file in files:
         try:
-            typer.echo(f"{file}: ok ({profile_listing.check(file, folders)})")
+            typer.echo(f"{file}: ok ({check(file, folders)})")
         except InputError as error:
             print_error(error)
-            faults += 1
-    if faults:
+            errors += 1
+    if errors:
         raise typer.Exit(2)
 
 
@@ -189,7 +201,10 @@ app.command()(plan.plan)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; whatever the user did wrong is one line on standard error."""
+    """Run the command line *arguments*, by default those of the process, and return the exit code.
+
+    A mistake of the user (InputError, or a usage error of typer) is one line on standard error and exit code 2.
+    """
     try:
         code = app(None if arguments is None else list(arguments), prog_name="lbsim", standalone_mode=False)
         sys.stdout.flush()
@@ -197,11 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 2
     except BrokenPipeError:
-        # whoever read has gone; what is still buffered has nowhere to go at exit
+        # the reader closed the pipe: at exit, flush what is still buffered to /dev/null
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        # typer's usage errors, whose class it does not export
+        # a usage error of typer, whose class it does not export
         if not hasattr(error, "format_message"):
             raise
         print_error(error.format_message())

@@ -1,4 +1,4 @@
-"""Two scenarios side by side: each difference in what is asked, and each in what is answered."""
+"""Differences between two scenarios, and between their predictions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ from typing import Any
 from lbsim.cli import json_output
 from lbsim.simulation.prediction import Prediction
 
+__all__ = ["Comparison", "Difference", "compare"]
+
 
 @dataclass(frozen=True)
 class Difference:
-    """What stands at a dotted path, first here and then there; None where it stands in one alone."""
+    """Two values of one dotted path; None for a prediction that does not have the path."""
 
     path: str
     first: Any
@@ -18,7 +20,7 @@ class Difference:
 
     @property
     def ratio(self) -> float | None:
-        """Second over first, of numbers."""
+        """Second value over first; None unless both are numbers and the first is not zero."""
         numbers = all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in (self.first, self.second)
         )
@@ -27,27 +29,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two predictions differ."""
+    """Differences between two predictions: *inputs* in their scenarios, *outputs* in their results."""
 
     inputs: tuple[Difference, ...]
     outputs: tuple[Difference, ...]
 
 
 def compare(first: Prediction, second: Prediction) -> Comparison:
-    """Return how *second* differs from *first*."""
-    answers = [json_output.of_prediction(prediction) for prediction in (first, second)]
-    asked = [one.pop("scenario") for one in answers]
-    return Comparison(_differences(*asked), _differences(*answers))
+    """Return the differences between *first* and *second*, by dotted path of their JSON."""
+    outputs = [json_output.prediction_json(prediction) for prediction in (first, second)]
+    inputs = [output.pop("scenario") for output in outputs]
+    return Comparison(_differences(*inputs), _differences(*outputs))
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
-    here, there = dict(_flat(first)), dict(_flat(second))
-    found = (Difference(path, here.get(path), there.get(path)) for path in here | there)
-    return tuple(difference for difference in found if difference.first != difference.second)
+    left, right = dict(_flat(first)), dict(_flat(second))
+    pairs = (Difference(path, left.get(path), right.get(path)) for path in left | right)
+    return tuple(pair for pair in pairs if pair.first != pair.second)
 
 
 def _flat(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what *table* holds by its dotted path.
+    """Yield each value of *table* with its dotted path.
 
     >>> list(_flat({"plan": {"gpus": 8}, "model": "resnet50"}))
     [('plan.gpus', 8), ('model', 'resnet50')]

@@ -1,4 +1,4 @@
-"""What is answered, as JSON: the keys that scripts, cases and later runs rely on."""
+"""JSON of predictions and other results, in SI units. Scripts, cases and reruns rely on the keys."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -7,22 +7,34 @@ from typing import TYPE_CHECKING, Any
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
-    # for their names alone; some are imported late, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.analysis.explain import Explanation
     from lbsim.analysis.tune import Tuning
     from lbsim.calibration.calibration import Calibration
     from lbsim.communication.collective_time import Timing
     from lbsim.evaluation.residual import Residual
-    from lbsim.evaluation.validate import Accuracy, Validation
+    from lbsim.evaluation.validate import Validation
     from lbsim.simulation.per_rank import RankRuns
     from lbsim.simulation.prediction import Prediction
 
+__all__ = [
+    "QUANTILES",
+    "calibration_json",
+    "explanation_json",
+    "prediction_json",
+    "ranks_json",
+    "timing_json",
+    "timings_json",
+    "tuning_json",
+    "validation_json",
+]
+
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Shares of the steps of which the longest is told."""
+"""Quantiles of step time, as shares of the steps."""
 
 
-def of_prediction(prediction: "Prediction") -> dict[str, Any]:
-    """Return *prediction* in SI units; its ``scenario`` is whole, with units, so that it can be rerun."""
+def prediction_json(prediction: "Prediction") -> dict[str, Any]:
+    """Return *prediction* in SI units; its ``scenario`` is complete, with units, so that it can be rerun."""
     return {
         "throughput": prediction.throughput,
         "throughput_per_gpu": prediction.throughput_per_gpu,
@@ -42,8 +54,8 @@ def of_prediction(prediction: "Prediction") -> dict[str, Any]:
     }
 
 
-def of_ranks(runs: "RankRuns") -> dict[str, Any]:
-    """Return the distribution of step time in seconds, every step of it, and who was slowest in how many steps."""
+def ranks_json(runs: "RankRuns") -> dict[str, Any]:
+    """Return the time of every step in seconds, their distribution, and how often each rank was the slowest."""
     return {
         "steps": len(runs.step_times),
         "seed": runs.seed,
@@ -55,8 +67,8 @@ def of_ranks(runs: "RankRuns") -> dict[str, Any]:
     }
 
 
-def of_explanation(explanation: "Explanation") -> dict[str, Any]:
-    """Return where the step goes in seconds, in the order of the causes, and what each lever is worth."""
+def explanation_json(explanation: "Explanation") -> dict[str, Any]:
+    """Return the seconds of a step by cause, and the gain of each possible change."""
     return {
         "step_time": explanation.prediction.step_time,
         "scaling_efficiency": explanation.prediction.scaling_efficiency,
@@ -68,8 +80,8 @@ def of_explanation(explanation: "Explanation") -> dict[str, Any]:
     }
 
 
-def of_tuning(tuning: "Tuning") -> dict[str, Any]:
-    """Return the best plan found, what it gains and what to paste; ``scenario`` is the tuned one, whole."""
+def tuning_json(tuning: "Tuning") -> dict[str, Any]:
+    """Return the best plan found, its gain and its settings; ``scenario`` is the tuned scenario, complete."""
     return {
         "changes": tuning.changes,
         "throughput": tuning.after.throughput,
@@ -82,14 +94,14 @@ def of_tuning(tuning: "Tuning") -> dict[str, Any]:
     }
 
 
-def of_calibration(calibration: "Calibration") -> dict[str, Any]:
-    """Return what was fitted, as in the profile that holds it: values with units, covariance, errors, sources."""
+def calibration_json(calibration: "Calibration") -> dict[str, Any]:
+    """Return the calibration as its profile holds it: fitted values with units, covariance, errors and sources."""
     content = calibration.model_dump(mode="json", exclude_none=True)
     return content | {"untold": content["undetermined"]}  # the key of lbsim 0.1
 
 
-def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
-    """Return *timing* in bytes and seconds, phase by phase, and when each rank is *done* if that was asked."""
+def timing_json(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
+    """Return *timing* in bytes and seconds, phase by phase; *done* holds the finish time of each rank, if simulated."""
     return {
         "algorithm": timing.collective.algorithm,
         "gpus": timing.fabric.gpus,
@@ -112,25 +124,25 @@ def of_timing(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
     }
 
 
-def of_sweep(timings: "Iterable[Timing]") -> dict[str, Any]:
-    """Return each timing of a sweep over sizes."""
-    return {"sweep": [of_timing(timing) for timing in timings], "lbsim": __version__}
+def timings_json(timings: "Iterable[Timing]") -> dict[str, Any]:
+    """Return the timings of a sweep over message sizes."""
+    return {"sweep": [timing_json(timing) for timing in timings], "lbsim": __version__}
 
 
-def of_validation(validation: "Validation") -> dict[str, Any]:
-    """Return each case and the accuracy over all, by role, by system and by class."""
+def validation_json(validation: "Validation") -> dict[str, Any]:
+    """Return every case, and the accuracy over all, by role, by system and by class."""
     return {
-        "cases": [_of_result(result) for result in validation.results],
-        "summary": _of_accuracy(validation.accuracy)
+        "cases": [_result_json(result) for result in validation.results],
+        "summary": asdict(validation.accuracy)
         | {
-            f"by_{key}": {name: _of_accuracy(accuracy) for name, accuracy in validation.by(key).items()}
+            f"by_{key}": {name: asdict(accuracy) for name, accuracy in validation.by(key).items()}
             for key in ("role", "system", "class")
         },
         "lbsim": __version__,
     }
 
 
-def _of_result(result: "Residual") -> dict[str, Any]:
+def _result_json(result: "Residual") -> dict[str, Any]:
     case = result.observation.case
     return {
         "system": case.system,
@@ -147,7 +159,3 @@ def _of_result(result: "Residual") -> dict[str, Any]:
         "fitted_on_this_system": case.fitted_on_this_system,
         "anchored": result.observation.anchored,
     }
-
-
-def _of_accuracy(accuracy: "Accuracy") -> dict[str, Any]:
-    return asdict(accuracy)

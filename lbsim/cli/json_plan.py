@@ -1,8 +1,9 @@
-"""A plan for a target accuracy as JSON, in SI units and percent."""
+"""JSON of a plan for a target accuracy, in SI units and percent."""
 
 from dataclasses import asdict
 from typing import Any
 
+from lbsim.accuracy.benchmark import BenchmarkRecipe
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.recipe import Recipe
@@ -11,24 +12,27 @@ from lbsim.accuracy.training_run import node_mtbf
 from lbsim.profiles.hardware import Cluster
 from lbsim.version import __version__
 
+__all__ = ["choices_json", "measured_recipe_json"]
 
-def of_choices(choices: TimeToAccuracy) -> dict[str, Any]:
-    """Return every choice, which one is chosen, and its command."""
+
+def choices_json(choices: TimeToAccuracy) -> dict[str, Any]:
+    """Return the options for all numbers of GPUs, the chosen one and the command that trains it."""
     return {
         "target": choices.request.target,
         "confidence": choices.request.confidence,
         "chosen_gpus": choices.chosen.gpus,
         "command": harness_command(choices.chosen),
         "most_useful_gpus": choices.gpus_of_highest_goodput,
-        "from_runs": from_runs(choices.chosen.recipe),
-        "choices": [_of_choice(choice) for choice in choices.options],
-        "failures": _of_failures(choices.chosen.prediction.scenario.cluster),
+        "benchmark": benchmark_json(choices.chosen.recipe),
+        "from_runs": measured_recipe_json(choices.chosen.recipe),
+        "choices": [_choice_json(choice) for choice in choices.options],
+        "failures": _failures_json(choices.chosen.prediction.scenario.cluster),
         "refused": {str(gpus): why for gpus, why in choices.refused.items()},
         "lbsim": __version__,
     }
 
 
-def _of_failures(cluster: Cluster) -> dict[str, Any]:
+def _failures_json(cluster: Cluster) -> dict[str, Any]:
     return {
         "node_mtbf": node_mtbf(cluster),
         "node_mtbf_assumed": cluster.node_mtbf is None,
@@ -37,8 +41,16 @@ def _of_failures(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def from_runs(recipe: Recipe) -> dict[str, Any] | None:
-    """Return what stands on runs of one's own, if anything does: in samples, epochs, and percent."""
+def benchmark_json(recipe: Recipe) -> dict[str, Any] | None:
+    """Return the benchmark whose published work to a target the plan uses; None for another recipe."""
+    if not isinstance(recipe, BenchmarkRecipe):
+        return None
+    benchmark = recipe.benchmark
+    return {"name": benchmark.name, "metric": benchmark.metric, "target": benchmark.target}
+
+
+def measured_recipe_json(recipe: Recipe) -> dict[str, Any] | None:
+    """Return what the user's training runs measured, in samples and epochs; None for a published recipe."""
     if not isinstance(recipe, MeasuredRecipe):
         return None
     return {
@@ -48,7 +60,7 @@ def from_runs(recipe: Recipe) -> dict[str, Any] | None:
     }
 
 
-def _of_choice(choice: TrainingOption) -> dict[str, Any]:
+def _choice_json(choice: TrainingOption) -> dict[str, Any]:
     plan = choice.prediction.scenario.plan
     return {
         "gpus": choice.gpus,

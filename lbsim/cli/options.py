@@ -1,6 +1,7 @@
-"""The options that several commands share, and the scenario that they ask for.
+"""Options that several commands share, and the scenario that they describe.
 
-typer reads the signature of a command; `asking_for_a_scenario` writes those of a scenario into it.
+typer reads the signature of a command; the decorators `scenario_options`, `request_options` and
+`request_options_without_file` add the options of a scenario to it.
 """
 
 import inspect
@@ -20,24 +21,58 @@ from lbsim.scenario.request import ScenarioRequest, build_scenario, read_scenari
 from lbsim.scenario.scenario import Scenario
 from lbsim.workload.workload_file import SUFFIXES
 
+__all__ = [
+    "AllReduceOption",
+    "AnchorOption",
+    "BatchPerGpuOption",
+    "CalibrationOption",
+    "ClusterOption",
+    "Format",
+    "FormatOption",
+    "FusionOption",
+    "GpusOption",
+    "LevelOption",
+    "LibraryOption",
+    "ModelOption",
+    "PrecisionOption",
+    "ProfilesOption",
+    "RanksOption",
+    "RowFormat",
+    "ScenarioFileArgument",
+    "SetOption",
+    "SoftwareOption",
+    "absolute_paths",
+    "all_kinds",
+    "all_names",
+    "completion",
+    "parse_changes",
+    "profile_folders",
+    "request_from",
+    "request_options",
+    "request_options_without_file",
+    "scenario_from",
+    "scenario_options",
+    "without_none",
+]
+
 
 class Format(StrEnum):
-    """How an answer is printed."""
+    """Output format of a result."""
 
     TABLE = "table"
     JSON = "json"
 
 
 class RowFormat(StrEnum):
-    """How an answer of many rows is printed."""
+    """Output format of a result of many rows."""
 
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
 
 
-def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Return what completes a name that has been begun."""
+def completion(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return a shell completion function for *names*."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names() if name.startswith(incomplete)]
@@ -46,207 +81,234 @@ def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
 
 
 def _profiles(kind: str) -> Callable[[str], list[str]]:
-    return completing(lambda: catalog.SHIPPED.files(kind))
+    return completion(lambda: catalog.SHIPPED.files(kind))
 
 
 def _modules(package: str) -> Callable[[str], list[str]]:
-    return completing(lambda: [name.replace("_", "-") for name in module_names(package)])
+    return completion(lambda: [name.replace("_", "-") for name in module_names(package)])
 
 
 def all_names() -> Iterable[str]:
-    """Return the names of all that there is to choose."""
-    from lbsim.cli import profile_listing  # late, for start-up time alone
+    """Return the names of all profiles, models and algorithms, for shell completion."""
+    from lbsim.cli import profile_kinds  # late, for start-up time
 
-    return [name for kind in profile_listing.KINDS for name in profile_listing.names(kind)]
+    return [name for kind in profile_kinds.KINDS for name in profile_kinds.names(kind)]
 
 
 def all_kinds() -> Iterable[str]:
-    """Return the kinds of what there is to choose."""
-    from lbsim.cli import profile_listing  # late, for start-up time alone
+    """Return the kinds of profiles, for shell completion."""
+    from lbsim.cli import profile_kinds  # late, for start-up time
 
-    return profile_listing.KINDS
+    return profile_kinds.KINDS
 
 
-ScenarioFile = Annotated[
+ScenarioFileArgument = Annotated[
     Path | None,
-    typer.Argument(help="TOML with [scenario], or JSON that --format json printed. Options override it."),
+    typer.Argument(
+        help="Scenario: TOML with a [scenario] table, or JSON printed by --format json. Options override it."
+    ),
 ]
-Gpus = Annotated[int | None, typer.Option(help="How many, over all nodes. Required unless the file says.")]
-Model = Annotated[
+GpusOption = Annotated[
+    int | None, typer.Option(help="Number of GPUs, over all nodes. Required unless the scenario file has it.")
+]
+ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         autocompletion=_modules("workloads"),
-        help="Or a .json or .toml file, see lbsim workload. Default: resnet50.",
+        help="Model: a name, or a .json or .toml file (see lbsim workload). Default: resnet50.",
     ),
 ]
-Cluster = Annotated[
+ClusterOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", autocompletion=_profiles("clusters"), help="Or a .toml file. Default: dgx-h100."),
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_profiles("clusters"),
+        help="Cluster: a profile's name, or a .toml file. Default: dgx-h100.",
+    ),
 ]
-Software = Annotated[
+SoftwareOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", autocompletion=_profiles("software"), help="Or a .toml file. Default: pytorch-nccl."),
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_profiles("software"),
+        help="Software: a profile's name, or a .toml file. Default: pytorch-nccl.",
+    ),
 ]
-BatchPerGpu = Annotated[int | None, typer.Option(help="Samples a step on each GPU.")]
-Precision = Annotated[str | None, typer.Option(metavar="fp32|tf32|mixed|bf16", help="Of compute.")]
-AllReduce = Annotated[
-    str | None, typer.Option(metavar="NAME", autocompletion=_modules("all_reduce"), help="The algorithm.")
+BatchPerGpuOption = Annotated[int | None, typer.Option(help="Samples per GPU and step.")]
+PrecisionOption = Annotated[str | None, typer.Option(metavar="fp32|tf32|mixed|bf16", help="Precision of compute.")]
+AllReduceOption = Annotated[
+    str | None, typer.Option(metavar="NAME", autocompletion=_modules("all_reduce"), help="All-reduce algorithm.")
 ]
-Fusion = Annotated[
+FusionOption = Annotated[
     str | None,
     typer.Option(
         metavar="POLICY",
-        help="Which gradients travel together: none, one-buffer, threshold, ddp, horovod, split, mg-wfbp or optimal.",
+        help="How gradients are grouped into fusion buffers: none, one-buffer, threshold, ddp, horovod, split, mg-wfbp "
+        "or optimal.",
     ),
 ]
-Anchor = Annotated[
-    str | None, typer.Option(metavar="RATE", help="Throughput that you measured on one GPU, e.g. '218 samples/s'.")
-]
-Library = Annotated[
+AnchorOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", autocompletion=_profiles("libraries"), help="Or a .toml file. Default: the software's."
+        metavar="RATE", help="Throughput measured on one GPU, e.g. '218 samples/s', to which compute is scaled."
     ),
 ]
-Ranks = Annotated[
-    int | None, typer.Option(metavar="STEPS", help="Simulate so many steps rank by rank too, and show how they spread.")
+LibraryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_profiles("libraries"),
+        help="Communication library: a profile's name, or a .toml file. Default: the software's.",
+    ),
 ]
-Changes = Annotated[
+RanksOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="STEPS", help="Also simulate this many steps rank by rank, and show the distribution of step time."
+    ),
+]
+SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="Anything else, e.g. cluster.inter_node.bandwidth='25 Gb/s'; repeatable."
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override any value, e.g. cluster.inter_node.bandwidth='25 Gb/s'; repeatable.",
     ),
 ]
-CalibrationName = Annotated[
+CalibrationOption = Annotated[
     str | None,
     typer.Option(
         "--calibration",
         metavar="NAME",
         autocompletion=_profiles("calibrations"),
-        help="Use values that lbsim calibrate fitted: a name, or a .toml file.",
+        help="Values fitted by lbsim calibrate: a profile's name, or a .toml file.",
     ),
 ]
-Level = Annotated[
-    float, typer.Option(min=0.01, max=0.999, help="Probability with which the truth lies in the interval.")
+LevelOption = Annotated[
+    float, typer.Option(min=0.01, max=0.999, help="Probability that the interval contains the true value.")
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="A table to read, or JSON in SI units to compute with.")]
-OwnProfiles = Annotated[
+FormatOption = Annotated[Format, typer.Option("--format", help="Table to read, or JSON in SI units.")]
+ProfilesOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--profiles", metavar="DIR", help="A folder of your own profiles, laid out as hardware_profiles/; repeatable."
+        "--profiles", metavar="DIR", help="Folder of your own profiles, laid out as hardware_profiles/; repeatable."
     ),
 ]
 
 
-def question_of(
-    scenario_file: ScenarioFile = None,
-    gpus: Gpus = None,
-    model: Model = None,
-    cluster: Cluster = None,
-    software: Software = None,
-    batch_per_gpu: BatchPerGpu = None,
-    precision: Precision = None,
-    all_reduce: AllReduce = None,
-    fusion: Fusion = None,
-    anchor: Anchor = None,
-    changes: Changes = None,
-    own: OwnProfiles = None,
+def request_from(
+    scenario_file: ScenarioFileArgument = None,
+    gpus: GpusOption = None,
+    model: ModelOption = None,
+    cluster: ClusterOption = None,
+    software: SoftwareOption = None,
+    batch_per_gpu: BatchPerGpuOption = None,
+    precision: PrecisionOption = None,
+    all_reduce: AllReduceOption = None,
+    fusion: FusionOption = None,
+    anchor: AnchorOption = None,
+    changes: SetOption = None,
+    profile_dirs: ProfilesOption = None,
 ) -> ScenarioRequest:
-    """Return what these options ask, which may not say how many GPUs."""
-    said = read_scenario_tables(scenario_file) if scenario_file else {}
+    """Return the scenario file's tables with these options on top; the number of GPUs may be missing.
+
+    The parameters are the scenario options of every command that takes them. Raises InputError for a file that cannot
+    be read, a ``--set`` without a value and a ``--profiles`` folder without profiles.
+    """
+    tables = read_scenario_tables(scenario_file) if scenario_file else {}
     plan = {"gpus": gpus, "batch_per_gpu": batch_per_gpu, "precision": precision, "all_reduce": all_reduce}
-    said["plan"] = said.get("plan", {}) | given(plan)
-    named = given({"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion})
-    folders = Folders(own_folders(own), scenario_file.absolute().parent if scenario_file else None)
-    return ScenarioRequest(said, from_here(named | pairs(changes or [])), folders)
+    tables["plan"] = tables.get("plan", {}) | without_none(plan)
+    named = {"cluster": cluster, "model": model, "software": software, "anchor": anchor, "plan.fusion": fusion}
+    overrides = absolute_paths(without_none(named) | parse_changes(changes or []))
+    folder = scenario_file.absolute().parent if scenario_file else None
+    return ScenarioRequest(tables, overrides, Folders(profile_folders(profile_dirs), folder))
 
 
-def scenario_of(question: ScenarioRequest) -> Scenario:
-    """Return the scenario that *question* asks about, or raise InputError if it does not say how many GPUs."""
-    if "gpus" not in question.tables["plan"]:
+def scenario_from(request: ScenarioRequest) -> Scenario:
+    """Return the scenario of *request*, or raise InputError if the number of GPUs is missing."""
+    if "gpus" not in request.tables["plan"]:
         raise InputError("--gpus is missing; write e.g. lbsim predict --gpus 1024 --model resnet50")
-    return build_scenario(question.tables, question.changes, question.folders)
+    return build_scenario(request.tables, request.changes, request.folders)
 
 
-def asking_for_a_scenario(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command*, whose first parameter is a scenario, the options of a scenario in its place.
+def scenario_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the scenario options to *command* and pass their `Scenario` as its first argument.
 
-    One of these that it takes too, it is given as well. A command whose scenario may be none gets none where no such
-    option is written.
+    If the first parameter is annotated ``Scenario | None``, it is None when no scenario option is given. A scenario
+    option that *command* has as a parameter too, such as ``profile_dirs``, is passed on as well.
     """
     first = next(iter(inspect.signature(command).parameters.values()))
-    return _asking(
-        command, lambda **values: scenario_of(question_of(**values)), optional=first.annotation == Scenario | None
-    )
+    optional = first.annotation == Scenario | None
+    return _with_options(command, lambda **values: scenario_from(request_from(**values)), optional=optional)
 
 
-def asking_for_a_question(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command*, whose first parameter is a question, the options of a scenario in its place."""
-    return _asking(command, question_of)
+def request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the scenario options to *command* and pass their `ScenarioRequest` as its first argument."""
+    return _with_options(command, request_from)
 
 
-def asking_without_a_file(command: Callable[..., None]) -> Callable[..., None]:
-    """Give *command* the options of a scenario; its first parameter makes a question of a scenario file, or None.
+def request_options_without_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the scenario options to *command*, except the scenario file.
 
-    For a command with arguments of its own, among which it finds the file itself.
+    The first argument of *command* is a function from a scenario file, or None, to the `ScenarioRequest`: for commands
+    that find the scenario file among their own arguments.
     """
-    return _asking(command, lambda **values: partial(question_of, **values), without={"scenario_file"})
+    return _with_options(command, lambda **values: partial(request_from, **values), without={"scenario_file"})
 
 
-def _asking(
+def _with_options(
     command: Callable[..., None],
-    answer: Callable[..., object],
+    first_argument: Callable[..., object],
     without: Container[str] = (),
     *,
     optional: bool = False,
 ) -> Callable[..., None]:
-    options = inspect.signature(question_of).parameters
-    asked = {name: one for name, one in options.items() if name not in without}
-    takes = {one.name: one for one in list(inspect.signature(command).parameters.values())[1:]}
+    """Return *command* with the parameters of `request_from`, from which *first_argument* makes its first argument."""
+    options = inspect.signature(request_from).parameters
+    shared = {name: option for name, option in options.items() if name not in without}
+    remaining = {option.name: option for option in list(inspect.signature(command).parameters.values())[1:]}
 
     @wraps(command)
-    def asks(**values: Any) -> None:
-        options = {name: values[name] for name in asked}
-        said = any(value for name, value in options.items() if name != "own")
-        command(
-            answer(**options) if said or not optional else None,
-            **{name: value for name, value in values.items() if name in takes},
-        )
+    def run(**values: Any) -> None:
+        given = {name: values[name] for name in shared}
+        absent = optional and not any(value for name, value in given.items() if name != "profile_dirs")
+        first = None if absent else first_argument(**given)
+        command(first, **{name: value for name, value in values.items() if name in remaining})
 
-    parameters = (asked | takes).values()
-    asks.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    parameters = (shared | remaining).values()
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads the signature
+        [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in parameters]
     )
-    asks.__annotations__ = {one.name: one.annotation for one in parameters}
-    return asks
+    run.__annotations__ = {option.name: option.annotation for option in parameters}
+    return run
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were written."""
+def without_none(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, which are those that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def pairs(changes: Iterable[str]) -> dict[str, str]:
-    """Return the paths and values of ``--set``, or raise InputError for one without a value."""
+def parse_changes(changes: Iterable[str]) -> dict[str, str]:
+    """Return paths and values of ``--set PATH=VALUE``, or raise InputError for a change without '='."""
     for change in changes:
         if "=" not in change:
             raise InputError(f"--set {change}: no '='; write PATH=VALUE, e.g. --set cluster.nics=2")
     return {path.strip(): value.strip() for path, _, value in (change.partition("=") for change in changes)}
 
 
-def from_here(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return *changes* with paths to files as the user means them, not beside the scenario file."""
+def absolute_paths(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return *changes* with file names made absolute: on the command line they are relative to the current folder."""
     return {
         path: str(Path(value).absolute()) if isinstance(value, str) and value.endswith(SUFFIXES) else value
         for path, value in changes.items()
     }
 
 
-def own_folders(own: Iterable[Path] | None) -> tuple[Path, ...]:
-    """Return the user's folders of profiles, or raise InputError for one that holds none."""
-    folders = tuple(folder.absolute() for folder in own or ())
+def profile_folders(profile_dirs: Iterable[Path] | None) -> tuple[Path, ...]:
+    """Return the folders of ``--profiles`` as absolute paths, or raise InputError for one without profiles."""
+    folders = tuple(folder.absolute() for folder in profile_dirs or ())
     for folder in folders:
         if not any((folder / kind).is_dir() for kind in catalog.profile_kinds()):
-            raise InputError(f"--profiles {folder}: no folder in it named any of: {', '.join(catalog.profile_kinds())}")
+            raise InputError(f"--profiles {folder}: it has no subfolder named {', '.join(catalog.profile_kinds())}")
     return folders

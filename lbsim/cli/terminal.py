@@ -1,6 +1,6 @@
-"""How answers and errors reach the terminal, or whatever stands at the other end of the pipe.
+"""Output to the terminal or a pipe: results on standard output, errors, notes and progress on standard error.
 
-rich is imported where a table is printed: late, for start-up time alone.
+rich is imported inside the functions that print tables, to keep start-up short.
 """
 
 import csv
@@ -15,14 +15,16 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+__all__ = ["print_csv", "print_error", "print_json", "print_note", "print_table", "progress"]
+
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print *content* to compute with."""
+    """Print *content* as JSON."""
     typer.echo(json.dumps(content, indent=2, allow_nan=False))
 
 
 def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print *rows*, one or more with the same keys, under their names; what is unknown is empty."""
+    """Print one or more *rows* with the same keys as CSV, with a header; None is an empty cell."""
     rows = list(rows)
     sheet = io.StringIO()
     writer = csv.DictWriter(sheet, list(rows[0]), lineterminator="\n")
@@ -32,7 +34,7 @@ def print_csv(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_table(table: "RenderableType") -> None:
-    """Print *table* to read, without colours or trailing blanks where it is piped."""
+    """Print *table*, without colours or trailing blanks if standard output is a pipe."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -47,13 +49,13 @@ def print_error(error: object) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print *text* as one line on standard error, beside an answer that stands."""
+    """Print *text* as one line on standard error, beside a result that is valid."""
     typer.echo(f"lbsim: {' '.join(text.split())}", err=True)
 
 
 @contextmanager
 def progress(total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error, if that is a terminal; call what this yields with how many more are done."""
+    """Show a progress bar on standard error if that is a terminal; yield a function that advances it by a number."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

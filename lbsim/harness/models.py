@@ -1,7 +1,7 @@
-"""The models that the harness trains; those that lbsim predicts equal ``lbsim/workload/models``, which a test counts.
+"""Models that the harness trains; a test compares those that lbsim predicts with ``lbsim/workload/models``.
 
-Weights start as in He et al., arXiv:1502.01852; the last norm of each residual branch starts at zero, as in Goyal et
-al., arXiv:1706.02677, section 5.1.
+Weights are initialised as in He et al., arXiv:1502.01852; the last norm of each residual branch starts at zero, as in
+Goyal et al., arXiv:1706.02677, section 5.1.
 """
 
 from collections import OrderedDict
@@ -13,11 +13,28 @@ from torch import Tensor, nn
 
 from lbsim.errors import InputError, unknown_name
 
+__all__ = [
+    "Bottleneck",
+    "ResNet",
+    "alexnet",
+    "alexnet_bn",
+    "build_model",
+    "input_shape",
+    "mlp",
+    "require_input",
+    "small_cnn",
+    "vgg16",
+]
+
 _EXPANSION = 4
+"""Output channels per channel of a bottleneck's 3x3 convolution."""
 
 
-def named(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the model that *name* means, for samples of *shape*: one of ours, or ``module:callable`` as it is.
+def build_model(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return the model called *name*: one of the harness for samples of *shape*, or ``module:callable``.
+
+    A callable is called without arguments. Raises InputError for an unknown name, and for a callable that cannot be
+    imported, fails, or returns no torch.nn.Module.
 
     >>> sum(p.numel() for p in named("resnet50", (3, 224, 224), 1000).parameters())
     25557032
@@ -41,34 +58,36 @@ def named(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def input_shape(name: str) -> tuple[int, ...] | None:
-    """Return the shape of a sample that a model of ours for ImageNet takes, or None if it takes any."""
+    """Return the sample shape of a model for ImageNet; None for a model of any shape."""
     if name.startswith("alexnet"):
         return (3, 227, 227)
     return (3, 224, 224) if name.startswith(("resnet", "vgg")) else None
 
 
 def require_input(model: nn.Module, shape: tuple[int, ...], classes: int, batch: int = 2) -> None:
-    """Raise InputError unless *model* turns a *batch* of samples of *shape* into a score for each class."""
+    """Raise InputError unless *model* maps a *batch* of samples of *shape* to a score per class."""
     parameter = next(model.parameters(), None)
     if parameter is None:
-        raise InputError("--model: it has no parameters to train")
+        raise InputError("--model: the model has no parameters to train")
     training, samples = model.training, min(batch, 2)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    model.train(samples == 1)  # one may be too few to train on with batch norm
+    model.train(samples == 1)  # batch norm may refuse a single sample in training mode
     try:
         with torch.no_grad():
             scores = model(torch.zeros(samples, *shape, dtype=parameter.dtype, device=parameter.device))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         size, count = "x".join(map(str, shape)), "a batch of 1 sample" if samples == 1 else "input"
-        raise InputError(f"--model: it does not take {count} of {size}: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"--model: the model does not accept {count} of {size}: {str(error).splitlines()[0]}"
+        ) from None
     finally:
         model.train(training)
         for name, buffer in model.named_buffers():
             buffer.copy_(before[name])
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (samples, classes):
-        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        wanted = f"({samples}, {classes})"
-        raise InputError(f"--model: for {samples} samples of {classes} classes it returns {given}, not {wanted}")
+        returned = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        expected = f"({samples}, {classes})"
+        raise InputError(f"--model: for {samples} samples of {classes} classes it returns {returned}, not {expected}")
 
 
 def alexnet(classes: int = 1000) -> nn.Module:
@@ -81,7 +100,7 @@ def alexnet(classes: int = 1000) -> nn.Module:
             layers.append((f"norm{index}", nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)))
         if index in {1, 2, 5}:
             layers.append((f"pool{index}", nn.MaxPool2d(3, 2)))
-    return _started(nn.Sequential(OrderedDict([*layers, *_classifier(256 * 6 * 6, classes)])))
+    return _initialised(nn.Sequential(OrderedDict([*layers, *_classifier(256 * 6 * 6, classes)])))
 
 
 def alexnet_bn(classes: int = 1000) -> nn.Module:
@@ -94,7 +113,7 @@ def alexnet_bn(classes: int = 1000) -> nn.Module:
         if index in {1, 2, 5}:
             layers.append((f"pool{index}", nn.MaxPool2d(3, 2)))
     layers.append(("bn_pool5", nn.BatchNorm2d(256)))
-    return _started(nn.Sequential(OrderedDict([*layers, *_classifier(256 * 6 * 6, classes)])))
+    return _initialised(nn.Sequential(OrderedDict([*layers, *_classifier(256 * 6 * 6, classes)])))
 
 
 _ALEXNET = (
@@ -104,7 +123,7 @@ _ALEXNET = (
     (384, 384, 3, 1, 1, 2),
     (384, 256, 3, 1, 1, 2),
 )
-"""Channels in and out, kernel, stride, padding and groups."""
+"""Input and output channels, kernel, stride, padding and groups of the convolutions."""
 
 
 def vgg16(classes: int = 1000) -> nn.Module:
@@ -117,11 +136,11 @@ def vgg16(classes: int = 1000) -> nn.Module:
             layers.append((f"relu{block}_{index}", nn.ReLU(inplace=True)))
             inputs = width
         layers.append((f"pool{block}", nn.MaxPool2d(2, 2)))
-    return _started(nn.Sequential(OrderedDict([*layers, *_classifier(512 * 7 * 7, classes)])))
+    return _initialised(nn.Sequential(OrderedDict([*layers, *_classifier(512 * 7 * 7, classes)])))
 
 
 class Bottleneck(nn.Module):
-    """Three convolutions and a shortcut; the stride is in the 3x3 one (v1.5)."""
+    """Bottleneck block: three convolutions and a shortcut; the stride is in the 3x3 convolution (v1.5)."""
 
     def __init__(self, inputs: int, width: int, stride: int, *, project: bool) -> None:
         super().__init__()
@@ -139,7 +158,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the block's output; the shortcut comes last, so that backward starts with it."""
+        """Return the block's output; the shortcut is computed last, so that backward starts with it."""
         branch = torch.relu_(self.bn1(self.conv1(images)))
         branch = torch.relu_(self.bn2(self.conv2(branch)))
         branch = self.bn3(self.conv3(branch))
@@ -147,7 +166,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Residual networks with bottlenecks: He et al., CVPR 2016, table 1."""
+    """Residual network of bottleneck blocks: He et al., CVPR 2016, table 1."""
 
     def __init__(self, blocks: tuple[int, int, int, int], classes: int = 1000) -> None:
         super().__init__()
@@ -164,18 +183,18 @@ class ResNet(nn.Module):
             self.add_module(f"layer{stage}", nn.Sequential(*layers))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(inputs, classes)
-        _started(self)
+        _initialised(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return a score for each class."""
+        """Return a score per class."""
         activation = self.pool1(torch.relu_(self.bn1(self.conv1(images))))
         for stage in (1, 2, 3, 4):
             activation = self.get_submodule(f"layer{stage}")(activation)
-        return self.fc(self.pool(activation).flatten(1))  # type: ignore[no-any-return]
+        return self.fc(self.pool(activation).flatten(1))  # type: ignore[no-any-return]  # torch
 
 
 def small_cnn(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return two convolutions with batch norm and a classifier, for images of a few pixels."""
+    """Return a network of two convolutions with batch norm and a classifier, for small images."""
     channels = shape[0]
     layers = OrderedDict[str, nn.Module](
         conv1=nn.Conv2d(channels, 16, 3, padding=1, bias=False),
@@ -189,11 +208,11 @@ def small_cnn(shape: tuple[int, ...], classes: int) -> nn.Module:
         flatten=nn.Flatten(),
         fc=nn.Linear(32 * 16, classes),
     )
-    return _started(nn.Sequential(layers))
+    return _initialised(nn.Sequential(layers))
 
 
 def mlp(shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Module:
-    """Return two hidden layers without normalisation, so that n processes compute exactly what one does."""
+    """Return a network of two hidden layers without batch norm, whose result does not depend on the number of ranks."""
     inputs = int(torch.Size(shape).numel())
     layers = OrderedDict[str, nn.Module](
         flatten=nn.Flatten(),
@@ -203,7 +222,7 @@ def mlp(shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Module:
         relu2=nn.ReLU(),
         fc3=nn.Linear(width, classes),
     )
-    return _started(nn.Sequential(layers))
+    return _initialised(nn.Sequential(layers))
 
 
 def _classifier(inputs: int, classes: int) -> list[tuple[str, nn.Module]]:
@@ -219,7 +238,7 @@ def _classifier(inputs: int, classes: int) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def _started(model: nn.Module) -> nn.Module:
+def _initialised(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -237,12 +256,15 @@ def _imported(name: str) -> nn.Module:
     module_name, _, callable_name = name.partition(":")
     try:
         build = getattr(import_module(module_name), callable_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"--model {name}: {error}; write module:callable, both importable from here") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--model {name}: import failed: {reason}; write an importable module:callable") from None
     try:
         model = build()
     except Exception as error:
-        raise InputError(f"--model {name}: calling it without arguments fails: {error}") from None
+        raise InputError(
+            f"--model {name}: calling it without arguments failed: {type(error).__name__}: {error}"
+        ) from None
     if not isinstance(model, nn.Module):
         raise InputError(f"--model {name}: it returns {type(model).__name__}, not a torch.nn.Module")
     return model

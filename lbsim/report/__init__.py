@@ -1,12 +1,24 @@
-"""A folder of figures, their numbers and a page that tells of both. One figure a file; a file that is added is drawn.
+"""Reports: figures, their numbers and an HTML page, in one folder.
 
-Files whose names begin with ``_`` are what the figures share. matplotlib is imported nowhere else.
+Each module of ``lbsim.report.figures`` is one figure; a module that is added there is drawn. No other package imports
+matplotlib or jinja2.
 """
 
 from lbsim.report.figures.parity import write_parity
 from lbsim.report.price import Price
-from lbsim.report.record_systems import SEEDS, seed_report
-from lbsim.report.subject import Run, Subject, labelled
+from lbsim.report.record_systems import RECORD_SYSTEMS, record_report
+from lbsim.report.scenarios import ReportScenario, ReportScenarios, labelled
 from lbsim.report.writer import Report, draw_all, write
 
-__all__ = ["SEEDS", "Price", "Report", "Run", "Subject", "draw_all", "labelled", "seed_report", "write", "write_parity"]
+__all__ = [
+    "RECORD_SYSTEMS",
+    "Price",
+    "Report",
+    "ReportScenario",
+    "ReportScenarios",
+    "draw_all",
+    "labelled",
+    "record_report",
+    "write",
+    "write_parity",
+]

@@ -1,136 +1,143 @@
-"""The page of a report: one file of HTML that needs nothing but itself."""
+"""HTML page of a report: figures, their numbers and sources, in one file that loads nothing else.
+
+The template ``page.html`` beside this module holds all markup; jinja2 escapes every value that is put into it.
+"""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
-from importlib import resources
-from pathlib import Path
 
-from lbsim.report.picture import Picture, short
-from lbsim.report.subject import Run, Subject
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lbsim.profiles.profile import Profile
+from lbsim.report.picture import Number, Picture, short
+from lbsim.report.scenarios import ReportScenario, ReportScenarios
 from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
 
-_SHELL = Path(str(resources.files("lbsim.report"))) / "page.html"
+__all__ = ["ReportFigure", "page"]
+
+_TEMPLATE = "page.html"
+_PREDICTED = "Predictions; the interval contains the true throughput with the probability in brackets"
+_COLUMNS = ("scenario", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory per GPU")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure by its name and title, or why there is none."""
+class ReportFigure:
+    """A figure of a report; *picture* is None if there was nothing to draw, for the reason *reason*."""
 
     name: str
     title: str
     picture: Picture | None
-    why_not: str
+    reason: str
 
 
-def page(title: str, command: str, subject: Subject, drawn: Iterable[Drawn], pictures: Mapping[str, bytes]) -> str:
-    """Return the page of these figures, whose SVG *pictures* holds by name."""
-    parts = {
-        "title": escape(title),
-        "command": escape(command),
-        "version": escape(__version__),
-        "summary": "".join(_summary(subject)),
-        "figures": "".join(_figure(one, pictures) for one in drawn),
-        "sources": "".join(_sources(subject)),
-    }
-    text = _SHELL.read_text(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace(f"<!--{name}-->", part)
-    return text
+@dataclass(frozen=True)
+class _Cell:
+    """Text of a table cell, and the number that its column is sorted by; without one, the text sorts."""
+
+    text: str
+    number: float | None = None
+
+    @property
+    def sort_key(self) -> str | None:
+        return None if self.number is None else f"{self.number:.6g}"
 
 
-def _summary(subject: Subject) -> Iterator[str]:
-    columns = ("run", "GPUs", "throughput", "interval", "step", "efficiency", "time to train", "memory of a GPU")
-    yield from _table(
-        "What is predicted, with the interval in which the truth lies with the probability beside it",
-        columns,
-        map(_row, subject.runs),
+@dataclass(frozen=True)
+class _Table:
+    """A table whose columns the reader can sort."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[_Cell, ...], ...]
+
+
+def page(
+    title: str, command: str, scenarios: ReportScenarios, drawn: Iterable[ReportFigure], pictures: Mapping[str, bytes]
+) -> str:
+    """Return the HTML of a report.
+
+    *command* is the shell command that made the report; *pictures* maps the name of each figure that was drawn to its
+    SVG file.
+    """
+    environment = Environment(
+        loader=PackageLoader("lbsim.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(_TEMPLATE).render(
+        title=title,
+        command=command,
+        version=__version__,
+        summary=_Table(_PREDICTED, _COLUMNS, tuple(map(_summary_row, scenarios.entries))),
+        figures=[
+            (one, _image(pictures[one.name]), _numbers(one)) if one.picture else (one, None, None) for one in drawn
+        ],
+        sources=_sources(scenarios),
+        validated_sources=len({result.observation.case.source for result in scenarios.published.results}),
     )
 
 
-def _row(run: Run) -> list[tuple[str, float | str]]:
-    one = run.prediction
+def _summary_row(entry: ReportScenario) -> tuple[_Cell, ...]:
+    one = entry.prediction
     ends = one.interval.ranges["throughput"]
     between = f"{ends.low:,.0f} to {ends.high:,.0f} samples/s ({one.interval.level:.0%})"
-    gpus = run.scenario.plan.gpus
-    return [
-        (run.label, run.label),
-        (f"{gpus:,}", gpus),
-        (SAMPLE_RATE.short(one.throughput), one.throughput),
-        (between, ends.low),
-        (TIME.short(one.step_time), one.step_time),
-        (f"{one.scaling_efficiency:.1%}", one.scaling_efficiency),
-        (TIME.short(one.time_to_train), one.time_to_train),
-        (DATA.short(one.memory.total, 3), one.memory.total),
-    ]
-
-
-def _figure(one: Drawn, pictures: Mapping[str, bytes]) -> str:
-    head = f'<section id="{one.name}"><h2>{escape(one.title)}</h2>'
-    if one.picture is None:
-        return f"{head}<p>Not drawn: {escape(one.why_not)}.</p></section>\n"
-    data = base64.b64encode(pictures[one.name]).decode()
-    says = escape(one.picture.says, quote=True)
-    columns = ("series", one.picture.x, "value", "low", "high", "unit")
-    rows = (
-        [(text, text) if isinstance(text, str) else (short(text), text) for text in values]
-        for values in (
-            (number.series, number.x, number.y, _or_nothing(number.low), _or_nothing(number.high), number.unit)
-            for number in one.picture.numbers
-        )
-    )
-    table = "".join(_table(f"Numbers of: {one.title}", columns, rows))
+    gpus = entry.scenario.plan.gpus
     return (
-        f'{head}<figure><img alt="{says}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{escape(one.picture.note)}</figcaption></figure>"
-        f"<details><summary>In words</summary><p>{says}</p></details>"
-        f"<details><summary>{len(one.picture.numbers)} numbers</summary>{table}</details></section>\n"
+        _Cell(entry.label),
+        _Cell(f"{gpus:,}", gpus),
+        _Cell(SAMPLE_RATE.short(one.throughput), one.throughput),
+        _Cell(between, ends.low),
+        _Cell(TIME.short(one.step_time), one.step_time),
+        _Cell(f"{one.scaling_efficiency:.1%}", one.scaling_efficiency),
+        _Cell(TIME.short(one.time_to_train), one.time_to_train),
+        _Cell(DATA.short(one.memory.total, 3), one.memory.total),
     )
 
 
-def _or_nothing(value: float | None) -> float | str:
-    return "" if value is None else value
+def _image(svg: bytes) -> str:
+    """Return a data URL of *svg*."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[tuple[str, float | str]]]) -> Iterator[str]:
-    """Yield a table whose columns can be sorted; each cell is its text and what it is sorted by."""
-    heads = "".join(f'<th scope="col"><button type="button">{escape(column)}</button></th>' for column in columns)
-    yield f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">'
-    yield f"<table><caption>{escape(caption)}</caption>"
-    yield f"<thead><tr>{heads}</tr></thead><tbody>"
-    for row in rows:
-        yield "<tr>" + "".join(_cell(text, by) for text, by in row) + "</tr>"
-    yield "</tbody></table></div>"
+def _numbers(drawn: ReportFigure) -> _Table | None:
+    """Return the numbers of a figure, or None if it was not drawn."""
+    if drawn.picture is None:
+        return None
+    columns = ("series", drawn.picture.x, "value", "low", "high", "unit")
+    return _Table(f"Numbers of: {drawn.title}", columns, tuple(map(_number_row, drawn.picture.numbers)))
 
 
-def _cell(text: str, by: float | str) -> str:
-    if isinstance(by, str):
-        return f"<td>{escape(text)}</td>"
-    return f'<td class="number" data-by="{by:.6g}">{escape(text)}</td>'
+def _number_row(number: Number) -> tuple[_Cell, ...]:
+    values = (number.series, number.x, number.y, number.low, number.high, number.unit)
+    return tuple(map(_value_cell, values))
 
 
-def _sources(subject: Subject) -> Iterator[str]:
-    told: dict[str, str] = {}
-    for run in subject.runs:
-        cluster, software = run.scenario.cluster, run.scenario.software
-        for profile in (
-            cluster,
-            cluster.accelerator,
-            cluster.intra_node,
-            cluster.inter_node,
-            software,
-            software.library,
-            software.kernels,
-        ):
-            calibrated = f" Calibrated: {profile.calibrated}" if profile.calibrated else ""
-            told[f"{profile.kind}/{profile.name}"] = f"{profile.source}.{calibrated}"
-    for result in subject.published.results:
-        if any(run.is_of(result.observation.scenario) for run in subject.runs):
-            told[f"published, {result.observation.case.system}"] = result.observation.case.source
-    for name, source in told.items():
-        yield f"<li><b>{escape(name)}</b>: {escape(source)}</li>"
-    sources = {result.observation.case.source for result in subject.published.results}
-    yield f"<li><b>predicted against published</b>: {len(sources)} sources, "
-    yield "each of which <code>lbsim validate</code> names.</li>"
+def _value_cell(value: float | str | None) -> _Cell:
+    if value is None or isinstance(value, str):
+        return _Cell(value or "")
+    return _Cell(short(value), value)
+
+
+def _sources(scenarios: ReportScenarios) -> dict[str, str]:
+    """Return the source of each profile and each published system on the page, by name."""
+    sources = {
+        f"{profile.kind}/{profile.name}": _provenance(profile)
+        for entry in scenarios.entries
+        for profile in _profiles(entry)
+    }
+    for result in scenarios.published.results:
+        if any(entry.is_of(result.observation.scenario) for entry in scenarios.entries):
+            case = result.observation.case
+            sources[f"published, {case.system}"] = case.source
+    return sources
+
+
+def _profiles(entry: ReportScenario) -> Iterator[Profile]:
+    cluster, software = entry.scenario.cluster, entry.scenario.software
+    yield from (cluster, cluster.accelerator, cluster.intra_node, cluster.inter_node)
+    yield from (software, software.library, software.kernels)
+
+
+def _provenance(profile: Profile) -> str:
+    calibrated = f" Calibrated: {profile.calibrated}" if profile.calibrated else ""
+    return f"{profile.source}.{calibrated}"

@@ -1,4 +1,4 @@
-"""What every figure gives: a drawing, the numbers in it, and a sentence for those who do not see it."""
+"""Figures with their numbers and a description in words, and the style that they share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +7,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+__all__ = [
+    "LINE_STYLES",
+    "MARKERS",
+    "OKABE_ITO",
+    "STYLE",
+    "NothingToDraw",
+    "Number",
+    "Picture",
+    "colour",
+    "gpu_axis",
+    "interval",
+    "new_figure",
+    "plain_numbers",
+    "short",
+]
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-"""Eight colours that people with any common colour blindness tell apart: M. Okabe and K. Ito, 2008."""
+"""Eight colours that people with common kinds of colour blindness can distinguish: M. Okabe and K. Ito, 2008."""
 MARKERS = "osD^vPX*"
-LINES = ("-", "--", "-.", (0, (1, 1)))
+LINE_STYLES = ("-", "--", "-.", (0, (1, 1)))
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "lbsim",  # the same drawing is the same file
@@ -30,12 +46,12 @@ STYLE: Any = {
 
 
 class NothingToDraw(Exception):  # noqa: N818 - no fault
-    """A figure has nothing to show of this scenario; the message says why."""
+    """The scenarios have nothing for a figure to show; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a figure and, where there are any, the ends of its interval."""
+    """One number of a figure, with the bounds of its interval or None."""
 
     series: str
     x: float | str
@@ -47,20 +63,22 @@ class Number:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as drawn, every number in it, and what it says."""
+    """A drawn figure, its numbers and its description."""
 
     figure: Figure
     numbers: tuple[Number, ...]
     x: str
-    """What the x of the numbers is, with its unit."""
-    says: str
-    """The picture in sentences, with numbers: for a screen reader."""
+    """Meaning and unit of the numbers' x."""
+    description: str
+    """Text alternative for screen readers: the figure in sentences, with numbers."""
     note: str = ""
-    """What else a reader must know."""
+    """Caption: what the marks mean."""
 
 
-def sheet(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many inches and its axes, row after row."""
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of *width* by *height* inches and its axes, row by row; *options* are those of subplots."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, [one for row in axes for one in row]
@@ -71,8 +89,8 @@ def colour(number: int) -> str:
     return OKABE_ITO[number % (len(OKABE_ITO) - 1)]
 
 
-def count_gpus(axes: Axes, gpus: list[int]) -> None:
-    """Make x a logarithmic axis of GPUs, with the numbers themselves below it."""
+def gpu_axis(axes: Axes, gpus: list[int]) -> None:
+    """Make x a logarithmic axis of GPUs, with powers of two as labels."""
     axes.set_xscale("log", base=2)
     axes.set_xlabel("GPUs")
     low, high = min(gpus), max(gpus)
@@ -83,14 +101,14 @@ def count_gpus(axes: Axes, gpus: list[int]) -> None:
 
 
 def plain_numbers(axes: Axes, which: str = "y") -> None:
-    """Write the ticks of an axis as numbers with commas, not as powers of ten."""
+    """Label the ticks of an axis as decimal numbers, without powers of ten."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
 
 
 def short(value: float) -> str:
-    """Return *value* with four digits, or whole if it has more: never with a power of ten, which is hard to listen to.
+    """Return *value* with four significant digits, without a power of ten, which screen readers read badly.
 
     >>> short(0.70312), short(182056.2)
     ('0.7031', '182,056')
@@ -99,7 +117,7 @@ def short(value: float) -> str:
 
 
 def interval(number: Number) -> str:
-    """Return the interval of *number* for a sentence, or nothing if there is none."""
+    """Return the interval of *number* in brackets, or an empty string if it has none."""
     if number.low is None or number.high is None:
         return ""
     return f" (90 % interval {short(number.low)} to {short(number.high)})"

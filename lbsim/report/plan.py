@@ -1,4 +1,4 @@
-"""A plan for a target accuracy as a figure. matplotlib is imported here alone, when a figure is asked for."""
+"""Figure of ``lbsim plan``: time to the target accuracy, throughput and goodput, over GPUs."""
 
 from pathlib import Path
 
@@ -10,11 +10,16 @@ from lbsim.errors import InputError
 mpl.use("Agg")
 from matplotlib import pyplot
 
+__all__ = ["draw"]
+
 _HOUR = 3600.0
 
 
 def draw(choices: TimeToAccuracy, file: Path) -> None:
-    """Draw time to the target, and throughput beside goodput, against GPUs."""
+    """Plot time to the target, throughput and goodput over GPUs, and write *file* (.png, .svg or .pdf).
+
+    Raises InputError for another format, or if the file cannot be written.
+    """
     if file.suffix.lstrip(".") not in {"png", "svg", "pdf"}:
         raise InputError(f"--figure {file}: write a name that ends in .png, .svg or .pdf")
     rows = choices.options
@@ -47,9 +52,9 @@ def draw(choices: TimeToAccuracy, file: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     scenario = choices.chosen.prediction.scenario
-    sure = "" if choices.request.confidence is None else f" in {choices.request.confidence:.0%} of runs"
+    share = "" if choices.request.confidence is None else f" in {choices.request.confidence:.0%} of runs"
     figure.suptitle(
-        f"{Path(scenario.model).name} to {choices.request.target:g} % top-1{sure} on {scenario.cluster.name}"
+        f"{Path(scenario.model).name} to {choices.request.target:g} % top-1{share} on {scenario.cluster.name}"
     )
     try:
         figure.savefig(file, dpi=130)

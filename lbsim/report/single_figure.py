@@ -1,4 +1,4 @@
-"""One figure alone, as a file that is written whole or not at all."""
+"""Atomic write of a single figure."""
 
 import tempfile
 from collections.abc import Callable
@@ -11,9 +11,11 @@ from lbsim.errors import InputError
 from lbsim.report.picture import STYLE
 from lbsim.report.writer import save
 
+__all__ = ["write_one"]
+
 
 def write_one(draw: Callable[[], Figure], file: Path) -> None:
-    """Write what *draw* draws, in the style of a report, to *file*; InputError if it cannot be written to."""
+    """Write the figure that *draw* returns, in the style of a report, to *file*; InputError if that fails."""
     with mpl.rc_context(STYLE):
         figure = draw()
         try:
@@ -24,4 +26,4 @@ def write_one(draw: Callable[[], Figure], file: Path) -> None:
                 saved.chmod(0o644)
                 saved.replace(file)
         except OSError as error:
-            raise InputError(f"--figure {file}: {error.strerror}; write a file that can be written") from None
+            raise InputError(f"--figure {file}: {error.strerror}; choose a file that can be written") from None

@@ -1,1 +1,1 @@
-"""A testbed of network namespaces on one machine."""
+"""Testbed of several hosts on one machine, made of Linux network namespaces."""

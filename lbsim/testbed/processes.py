@@ -1,4 +1,4 @@
-"""Processes of the testbed's hosts: output, signals, clean exit."""
+"""Processes on the testbed's hosts: reading their output, waiting, signals and termination."""
 
 import os
 import signal
@@ -10,29 +10,42 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-_PATIENCE = 5.0
-"""Seconds from asking a process to end until it is killed."""
+__all__ = [
+    "GRACE_PERIOD",
+    "POLL_INTERVAL",
+    "Lines",
+    "OnLine",
+    "exiting_on_signals",
+    "forward",
+    "ignoring_signals",
+    "queue_output",
+    "terminate",
+    "watch",
+]
 
+GRACE_PERIOD = 5.0
+"""Seconds between SIGTERM and SIGKILL when a process is terminated."""
+POLL_INTERVAL = 0.05
+"""Seconds between two checks of the processes."""
 
-_POLL = 0.05
-
+Lines = SimpleQueue[tuple[str, str]]
+"""Queue of output lines, each with the label of its process, such as ``host 3``."""
+OnLine = Callable[[str, str], None]
+"""Callback that receives the label of a process and one line of its output."""
 
 _Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
-Say = Callable[[str, str], None]
-"""Gets each line that a process says, after the name of where it runs, such as ``host 3``."""
-
-
-def _read(process: subprocess.Popen[str], where: str, lines: "SimpleQueue[tuple[str, str]]") -> None:
+def queue_output(process: subprocess.Popen[str], label: str, lines: Lines) -> None:
+    """Put each line that *process* prints into *lines*, with its *label*, until it closes its output."""
     if process.stdout is not None:
-        with process.stdout as said:
-            for line in said:
-                lines.put((where, line.rstrip("\n")))
+        with process.stdout as output:
+            for line in output:
+                lines.put((label, line.rstrip("\n")))
 
 
-def _watch(processes: Sequence[subprocess.Popen[str]], lines: "SimpleQueue[tuple[str, str]]", say: Say) -> int:
-    """Pass on what *processes* say until all have ended well or one has not."""
+def watch(processes: Sequence[subprocess.Popen[str]], lines: Lines, on_line: OnLine) -> int:
+    """Forward output until a process fails or all have ended; return the exit code, 128 + number for a signal."""
     while True:
         codes = [process.poll() for process in processes]
         failed = [code for code in codes if code]
@@ -40,25 +53,36 @@ def _watch(processes: Sequence[subprocess.Popen[str]], lines: "SimpleQueue[tuple
             return 128 - failed[0] if failed[0] < 0 else failed[0]
         if None not in codes:
             return 0
-        _pass_on(lines, say)
+        forward(lines, on_line)
 
 
-def _pass_on(lines: "SimpleQueue[tuple[str, str]]", say: Say) -> None:
-    """Say what has come, until nothing has for a moment."""
+def forward(lines: Lines, on_line: OnLine) -> None:
+    """Call *on_line* for each line in the queue, until none has come for `POLL_INTERVAL`."""
     with suppress(Empty):
         while True:
-            say(*lines.get(timeout=_POLL))
+            on_line(*lines.get(timeout=POLL_INTERVAL))
 
 
-def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """Ask all to end, with what they started, and kill those that have not after a while."""
+def terminate(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """End all process groups: SIGTERM, then SIGKILL after at most `GRACE_PERIOD` seconds."""
     _signal([process for process in processes if process.poll() is None], signal.SIGTERM)
-    until = time.monotonic() + _PATIENCE
-    while time.monotonic() < until and any(process.poll() is None for process in processes):
-        time.sleep(_POLL)
+    deadline = time.monotonic() + GRACE_PERIOD
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        time.sleep(POLL_INTERVAL)
     _signal(processes, signal.SIGKILL)
     for process in processes:
         process.wait()
+
+
+def exiting_on_signals() -> AbstractContextManager[None]:
+    """Return a context in which SIGTERM and SIGHUP raise SystemExit, so that ``finally`` clauses run."""
+    return _handling({signal.SIGTERM: _raise_exit, signal.SIGHUP: _raise_exit})
+
+
+def ignoring_signals() -> AbstractContextManager[None]:
+    """Return a context that ignores SIGTERM, SIGHUP and SIGINT, for clean-up that must finish."""
+    ignored = signal.SIG_IGN
+    return _handling({signal.SIGTERM: ignored, signal.SIGHUP: ignored, signal.SIGINT: ignored})
 
 
 def _signal(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) -> None:
@@ -67,13 +91,13 @@ def _signal(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) 
             os.killpg(process.pid, number)
 
 
-def _raise_exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+def _raise_exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a signal handler
     raise SystemExit(128 + number)
 
 
 @contextmanager
 def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
-    """Handle signals so; threads cannot, and leave it to the main one."""
+    """Install *handlers*, then restore those before; does nothing outside the main thread, as Python requires."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -83,13 +107,3 @@ def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _ending_on_signals() -> AbstractContextManager[None]:
-    return _handling({signal.SIGTERM: _raise_exit, signal.SIGHUP: _raise_exit})
-
-
-def _undisturbed() -> AbstractContextManager[None]:
-    """Let no signal stop the cleaning up."""
-    ignored = signal.SIG_IGN
-    return _handling({signal.SIGTERM: ignored, signal.SIGHUP: ignored, signal.SIGINT: ignored})

@@ -96,8 +96,7 @@ def descriptions() -> list[dict[str, str]]:
 
 def row(case: Case) -> tuple[str, ...]:
     """Return the cells of *case*."""
-    text = described(case)
-    return (case["system"], text["what"], case["id"], *figures(case, text["published"]))
+    return (case["system"], (text := described(case))["what"], case["id"], *figures(case, text["published"]))
 
 
 def short_row(case: Case) -> tuple[str, ...]:
@@ -146,8 +145,7 @@ def in_class(cases: Sequence[Case], name: str) -> list[Case]:
 
 def of_class(cases: Sequence[Case], name: str) -> str:
     """Return the table of the class *name*, sorted by system, after a line with its mean error."""
-    chosen = in_class(cases, name)
-    held = sum(map(inside, chosen))
+    chosen, held = in_class(cases, name), sum(map(inside, in_class(cases, name)))
     head = f"Mean error {mean_error(chosen):.1%}; {held} of {len(chosen)} inside the 90 % interval.\n\n"
     return head + table(HEAD, sorted((row(case) for case in chosen), key=lambda cells: cells[0]))
 
@@ -277,6 +275,8 @@ def shown(block: re.Match[str]) -> str:
     paragraphs = [part.split("\n") for part in printed("-m", "lbsim.cli", *shlex.split(block["command"])).split("\n\n")]
     titles = [part.partition("\n")[0] for part in block["shown"].strip().split("\n\n")]
     found = {paragraph[0]: "\n".join(paragraph) for paragraph in paragraphs}
+    if missing := set(titles) - set(found):
+        raise ValueError(f"lbsim {block['command']} prints no paragraph {missing}; it prints {list(found)}")
     return block["head"] + "\n\n".join(found[title] for title in titles) + "\n"
 
 

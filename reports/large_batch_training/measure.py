@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from lbsim.harness import models
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.training import checkpoint
 from lbsim.harness.training import data as data_sets
 from lbsim.harness.training.options import TrainOptions
@@ -149,7 +149,7 @@ def result(run: Run) -> Result:
             checkpoint_every=10**6,
             **METHODS[run.method].options,
         )
-        outcome = train(options, Ranks(0, 1, torch.device("cpu")), tell=lambda _: None)
+        outcome = train(options, ProcessGroup(0, 1, torch.device("cpu")), report=lambda _: None)
         with (options.output / "epochs.csv").open() as file:
             last = list(csv.DictReader(file))[-1]
         accuracy = outcome.validation_accuracy or 0.0
@@ -166,9 +166,9 @@ def result(run: Run) -> Result:
 @torch.no_grad()
 def whole_set_accuracy(options: TrainOptions) -> float:
     """Validate the last checkpoint, once batch norm has seen the whole training set."""
-    data = data_sets.named(options.data, None, None)
-    model = models.named(options.model, data.shape, data.classes)
-    state = checkpoint.newest(options.output, lambda _: None)
+    data = data_sets.load(options.data, None, None)
+    model = models.build_model(options.model, data.shape, data.classes)
+    state = checkpoint.load_newest(options.output, lambda _: None)
     if state is None:
         raise FileNotFoundError(options.output)
     model.load_state_dict(state["model"])

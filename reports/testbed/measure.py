@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from lbsim.harness.bench import all_reduce, scaling
+from lbsim.harness.bench.options import AllReduceOptions, ScalingOptions
 from lbsim.harness.communication.options import CommunicationOptions
-from lbsim.harness.communication.process_group import Ranks, joined
+from lbsim.harness.communication.process_group import ProcessGroup, process_group
 from lbsim.measurements.trace import Trace, write_trace
 from lbsim.units import DATA_RATE
 
@@ -63,25 +64,27 @@ def main() -> None:
 def measure_here(hosts: int, rate: str) -> None:
     """Measure as one of the ranks; rank 0 writes."""
     stem = f"{hosts}x{rate.removesuffix(' Mb/s')}"
-    with joined(120.0, "cpu") as place:
+    with process_group(120.0, "cpu") as place:
         reduced = all_reduce.measure(
             place,
-            sizes=SIZES,
-            algorithms=("backend", "hierarchical", "two-level"),
-            precisions=("fp32",),
-            options=CommunicationOptions.of(group_size=GROUP),
-            repeats=REPEATS,
-            progress=lambda: None,
+            AllReduceOptions(
+                sizes=SIZES,
+                algorithms=("backend", "hierarchical", "two-level"),
+                repeats=REPEATS,
+                communication=CommunicationOptions.of(group_size=GROUP),
+            ),
         )
         _keep(place, _told(reduced, rate), f"all-reduce-{stem}")
         scaled = [_scaling(place, plan) for plan in PLANS]
         _keep(place, _told(_joined(scaled), rate), f"scaling-{stem}")
 
 
-def _scaling(place: Ranks, plan: dict[str, object]) -> Trace:
-    options = CommunicationOptions.of(**{"fusion_threshold": THRESHOLD, "group_size": GROUP} | plan)
-    request = scaling.Request("", (), 1, "fp32", Path("traces/testbed/compute.json"))
-    return scaling.measure(place, request, options, steps=STEPS, warm_up=WARM_UP, progress=lambda: None)
+def _scaling(place: ProcessGroup, plan: dict[str, object]) -> Trace:
+    communication = CommunicationOptions.of(**{"fusion_threshold": THRESHOLD, "group_size": GROUP} | plan)
+    replay = Path("traces/testbed/compute.json")
+    return scaling.measure(
+        place, ScalingOptions(replay=replay, steps=STEPS, warm_up=WARM_UP, communication=communication)
+    )
 
 
 def _joined(traces: list[Trace]) -> Trace:
@@ -103,7 +106,7 @@ def _told(trace: Trace, rate: str) -> Trace:
     return trace.model_copy(update={"settings": trace.settings | links})
 
 
-def _keep(place: Ranks, trace: Trace, name: str) -> None:
+def _keep(place: ProcessGroup, trace: Trace, name: str) -> None:
     if place.rank == 0:
         write_trace(trace, FOLDER / f"{name}.json")
         print(f"wrote {name}.json, load {trace.evidence.load}", flush=True)

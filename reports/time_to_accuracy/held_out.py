@@ -66,7 +66,7 @@ def series(fewest: int = FEWEST + 1) -> dict[str, Series]:
 
 
 def held_out(works: Series, cut: str, prior: WorkPrior = DEFAULT_WORK_PRIOR) -> Iterator[HeldOut]:
-    """Yield the held-out batches of *works*: the largest alone, or for every cut all that are larger."""
+    """Yield the held-out batches of *works*: the largest, or for every cut all larger batches."""
     batches = sorted(works)
     for fitted in CUTS[cut](batches):
         if len(fitted) < FEWEST - 1:

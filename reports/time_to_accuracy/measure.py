@@ -1,4 +1,4 @@
-"""Train the small CNN on scikit-learn's digits over batch sizes, and note when each run first reaches the target.
+"""Measurement of the epochs to a target by batch: the small CNN on scikit-learn's digits.
 
     python reports/time_to_accuracy/measure.py              train, and write runs.csv
     python reports/time_to_accuracy/measure.py --time       write seconds.csv, what an epoch costs at each batch
@@ -18,7 +18,7 @@ from time import process_time
 
 import torch
 
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.training.options import TrainOptions
 from lbsim.harness.training.train import train
 
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 TARGET = 0.97
 EPOCHS = 12.0
 BATCHES = (32, 64, 128, 256, 359, 479, 718)
-"""The last three are a quarter, a third and half of the 1,437 samples, so that no epoch leaves samples out."""
+"""Batches; the last three divide the 1,437 samples by four, three and two, so that an epoch uses all samples."""
 RATES = (0.0125, 0.03, 0.08, 0.2, 0.5)
 ROUNDS = 4
 SEEDS, TUNING_SEEDS = range(5), (100, 101)
@@ -34,18 +34,18 @@ SEEDS, TUNING_SEEDS = range(5), (100, 101)
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, and when it first reached the target."""
+    """One training run and its epochs to the target."""
 
     purpose: str
-    """Tuning or measured."""
+    """Purpose of the run: ``tuning`` or ``measured``."""
     batch: int
     rate: float
     seed: int
     epochs: float
-    """To the target, in proportion between two validations; all that were trained if it was not reached."""
+    """Epochs to the target, interpolated between two validations; all trained epochs if it was not reached."""
     reached: bool
     cpu_seconds: float
-    """Of an epoch, on average, with its validation."""
+    """Mean CPU seconds per epoch, with validation."""
 
 
 def measured(purpose: str, batch: int, rate: float, seed: int) -> Run:
@@ -71,14 +71,17 @@ def trained(batch: int, rate: float, seed: int, epochs: float) -> tuple[float, l
             checkpoint_every=10**6,
         )
         start = process_time()
-        train(options, Ranks(0, 1, torch.device("cpu")), tell=lambda _: None)
+        train(options, ProcessGroup(0, 1, torch.device("cpu")), report=lambda _: None)
         seconds = process_time() - start
         with (options.output / "epochs.csv").open() as file:
             return seconds, [float(row["validation_accuracy"]) for row in csv.DictReader(file)]
 
 
 def timed() -> None:
-    """Write what an epoch costs: twelve less four, over eight; batch after batch, so that all meet the same load."""
+    """Write the CPU seconds per epoch: of twelve epochs less those of four, over eight.
+
+    Batches alternate, so that all have the same load beside them.
+    """
     with (HERE / "seconds.csv").open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("round", "batch", "cpu_seconds"))
@@ -89,7 +92,7 @@ def timed() -> None:
 
 
 def crossing(accuracies: list[float]) -> float | None:
-    """Return the epochs after which the target is first reached, in proportion between two validations."""
+    """Return the epochs after which the target is first reached, interpolated between two validations."""
     before = 0.1  # ten classes, untrained
     for epoch, accuracy in enumerate(accuracies):
         if accuracy >= TARGET:
@@ -110,7 +113,7 @@ def measure() -> Iterable[Run]:
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--time", action="store_true", help="write seconds.csv alone")
+    parser.add_argument("--time", action="store_true", help="write only seconds.csv")
     if parser.parse_args().time:
         timed()
         return

@@ -1,4 +1,4 @@
-"""Measure the gradient noise scale at small batches, and predict from it the epochs that larger batches need.
+"""Prediction of the epochs of larger batches from the gradient noise scale measured at small batches.
 
     python reports/time_to_accuracy/noise_scale.py            train, and write noise_scale.csv
     python reports/time_to_accuracy/noise_scale.py --cost     write noise_scale_cost.csv, what measuring costs; then
@@ -28,7 +28,7 @@ from lbsim.accuracy.convergence_fit import fit_work
 from lbsim.accuracy.noise_scale_law import law_of_runs
 from lbsim.accuracy.run_log import MeasuredRun, read_run
 from lbsim.errors import InputError
-from lbsim.harness.communication.process_group import Ranks, from_first, joined
+from lbsim.harness.communication.process_group import ProcessGroup, broadcast, process_group
 from lbsim.harness.training import data
 from lbsim.harness.training.options import TrainOptions
 from lbsim.harness.training.train import train
@@ -43,25 +43,25 @@ SEEDS, TUNING_SEEDS = range(5), (100, 101)
 ROUNDS, COSTED = 5, tuple((batch, every) for batch in (64, 512) for every in (0, 1, 10))
 COLUMNS = ("task", "purpose", "batch", "rate", "seed", "epochs", "reached", "noise_scale", "doubt")
 Means = dict[int, list[float]]
-"""Epochs of each seed, by batch."""
+"""Epochs of each seed by batch."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, to which validation accuracy, at which batches; measured at the two smallest."""
+    """A model, a data set, a target accuracy and batches; the noise scale is measured at the two smallest."""
 
     model: str
     data: str
     target: float
     batches: tuple[int, ...]
     epochs: float
-    """After which a run has not arrived, and counts as so many."""
+    """Longest run; a run that does not reach the target counts as this many epochs."""
     rates: dict[int, float]
-    """Tuned before, batch by batch; if empty, all batches are tuned and run."""
+    """Learning rates tuned earlier, by batch; empty to tune and run all batches."""
 
     @property
     def name(self) -> str:
-        """As the table and the figure have it."""
+        """Name in the table and the figure."""
         return f"{self.model} on {self.data}"
 
 
@@ -71,11 +71,19 @@ TASKS = (
     Task("mlp", "mnist5k", 91.0, (32, 64, 125, 250, 500, 1000, 2000), 30.0, {}),
 )
 SMALL = 2
-ALONE = Ranks(0, 1, torch.device("cpu"))
+ONE_RANK = ProcessGroup(0, 1, torch.device("cpu"))
 
 
 def trained(
-    folder: Path, task: Task, batch: int, rate: float, seed: int, *, every: int, epochs: float, place: Ranks = ALONE
+    folder: Path,
+    task: Task,
+    batch: int,
+    rate: float,
+    seed: int,
+    *,
+    every: int,
+    epochs: float,
+    ranks: ProcessGroup = ONE_RANK,
 ) -> float:
     """Train until the target; return this rank's CPU seconds."""
     options = TrainOptions(
@@ -99,7 +107,7 @@ def trained(
             arrived.append(float(line.rpartition("accuracy ")[2].partition("%")[0]) >= task.target)
 
     start = process_time()
-    train(options, place, tell, stop=lambda: any(arrived))
+    train(options, ranks, tell, stop=lambda: any(arrived))
     return process_time() - start
 
 
@@ -140,23 +148,26 @@ def runs(task: Task) -> Iterable[tuple[object, ...]]:
 
 
 def cost() -> None:
-    """Write what an epoch costs: six less two, over four; one after another, so that all meet the same load."""
+    """Write the CPU seconds per epoch: of six epochs less those of two, over four, settings alternating."""
     endless = Task("cnn", "digits", 101.0, (), 0.0, {})
-    with joined(60, "cpu") as place, (HERE / "noise_scale_cost.csv").open("a" if place.size > 1 else "w") as stream:
+    with (
+        process_group(60, "cpu") as ranks,
+        (HERE / "noise_scale_cost.csv").open("a" if ranks.size > 1 else "w") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
-        if place.size == 1:
+        if ranks.size == 1:
             writer.writerow(("ranks", "round", "batch", "every", "cpu_seconds"))
-        for number in range(-1, ROUNDS):  # the first is thrown away
+        for number in range(-1, ROUNDS):  # the first is a warm-up
             for batch, every in COSTED:
                 spent = []
                 for epochs in (6.0, 2.0):
-                    folder = Path(from_first(tempfile.mkdtemp()))
-                    each = batch // place.size
-                    spent.append(trained(folder, endless, each, 0.08, 0, every=every, epochs=epochs, place=place))
-                    if place.first:
+                    folder = Path(broadcast(tempfile.mkdtemp()))
+                    each = batch // ranks.size
+                    spent.append(trained(folder, endless, each, 0.08, 0, every=every, epochs=epochs, ranks=ranks))
+                    if ranks.first:
                         rmtree(folder)
-                if place.first and number >= 0:
-                    writer.writerow((place.size, number, batch, every, round((spent[0] - spent[1]) / 4, 5)))
+                if ranks.first and number >= 0:
+                    writer.writerow((ranks.size, number, batch, every, round((spent[0] - spent[1]) / 4, 5)))
 
 
 def costs() -> None:
@@ -175,7 +186,7 @@ def rows_of(name: str) -> list[dict[str, str]]:
 
 
 def epochs_of(task: Task) -> Means:
-    """Return the epochs that each batch took: of the first task, those of measure.py."""
+    """Return the measured epochs by batch; those of the first task are from measure.py."""
     rows = [row for row in rows_of("noise_scale.csv") if row["task"] == task.name] if not task.rates else []
     found: Means = {}
     for row in rows or rows_of("runs.csv"):
@@ -185,7 +196,7 @@ def epochs_of(task: Task) -> Means:
 
 
 def small_runs(task: Task, batch: int) -> Iterator[MeasuredRun]:
-    """Yield the runs at *batch* as they were, without their curves."""
+    """Yield the runs at *batch*, without learning curves."""
     for row in rows_of("noise_scale.csv"):
         if (row["task"], row["purpose"], int(row["batch"])) == (task.name, "measured", batch):
             yield MeasuredRun(
@@ -245,7 +256,7 @@ def compare(own: Sequence[MeasuredRun], means: dict[int, float]) -> None:
         middle = f"{one.value:5.2f} ({one.low:5.2f} to {one.high:6.2f})"
         print(f"{batch:5}  {truth:8.2f}  {middle}   {one.value / truth - 1:+6.1%}")
     errors = [abs(law.work(batch).value / means[batch] - 1) for batch in larger]
-    alone = [
+    single = [
         abs(law_of_runs([run]).work(batch).value / means[batch] - 1)
         for run in own
         if run.noise_scale is not None
@@ -253,7 +264,9 @@ def compare(own: Sequence[MeasuredRun], means: dict[int, float]) -> None:
     ]
     flat = [abs(means[start] / means[batch] - 1) for batch in larger]
     print(f"larger: off by {mean(errors):.1%} on average, {max(errors):.1%} at most, {inside} of {len(larger)} inside;")
-    print(f"        from each run alone {mean(alone):.1%}, {max(alone):.1%} at most; if epochs stayed {mean(flat):.1%}")
+    print(
+        f"        from each single run {mean(single):.1%}, {max(single):.1%} at most; if epochs stayed {mean(flat):.1%}"
+    )
 
 
 def draw(axis: Axes, own: Sequence[MeasuredRun], found: Means) -> None:

@@ -1,4 +1,4 @@
-"""Predict the larger batches of runs.csv from the three smallest, print how far off that is, and draw it.
+"""Prediction of the larger batches of runs.csv from the three smallest; prints the errors and draws a figure.
 
 python reports/time_to_accuracy/predict.py
 """
@@ -32,7 +32,7 @@ def main() -> None:
             seconds.setdefault(int(row["batch"]), []).append(float(row["cpu_seconds"]))
     batches = sorted(epochs)
     law = fit_work(batches[:SMALLEST], [mean(epochs[batch]) for batch in batches[:SMALLEST]])
-    # an epoch costs something for each sample and something for each step
+    # an epoch has a cost per sample and a cost per step
     steps = [SAMPLES // batch for batch in batches[:SMALLEST]]
     per_step, per_epoch = np.polyfit(steps, [median(seconds[batch]) for batch in batches[:SMALLEST]], 1)
     print("batch  epochs measured  predicted (90 %)         error  CPU s measured  predicted  error")

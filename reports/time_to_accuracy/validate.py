@@ -15,7 +15,7 @@ from lbsim.accuracy.recipe_law import best_results, floor_of_sources, law_of
 from lbsim.profiles import catalog
 
 REASONS = {
-    "LARS-023": "without it, 4096 and 8192 alone say where the knee lies, and the prior puts it later",
+    "LARS-023": "without it, only 4096 and 8192 determine the knee, and the prior puts it later",
     "YOU-003": "better at 32768 than at 4096 and 8192: three single runs, whose order the law cannot have",
 }
 SEEDS = ("LARS-", "JIA-", "AKB-", "YOU-", "GOY-")

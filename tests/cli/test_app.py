@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from lbsim.cli.app import main
-from lbsim.cli.profile_listing import KINDS, names
+from lbsim.cli.profile_kinds import KINDS, names
 from lbsim.profiles import catalog
 from lbsim.profiles.hardware import Precision
 from lbsim.scenario.plan import FusionPolicy
@@ -97,15 +97,15 @@ def test_help_names_every_precision_and_every_fusion(lbsim):
 def test_table_says_what_was_assumed_and_answered(lbsim):
     code, output, error = lbsim("predict", *SMALL)
     assert (code, error) == (0, "")
-    said = {line[:26].strip(): line[26:].strip() for line in output.splitlines()}
-    assert said["cluster"] == "mn-1: 2 nodes of 8 GPUs"
-    assert said["batch"] == "32 per GPU, 512 in all"
-    assert said["precision"] == "fp32; gradients travel as fp16"
-    assert said["all-reduce"] == "ring"
-    assert "1 buffer" in said["fusion"]
-    assert said["anchor"].startswith("none")
-    for name in ("throughput", "step", "efficiency vs one GPU", "efficiency vs one node", "90 epochs", "needed"):
-        assert said[name], name
+    shown = {line[:26].strip(): line[26:].strip() for line in output.splitlines()}
+    assert shown["cluster"] == "mn-1: 2 nodes of 8 GPUs"
+    assert shown["batch"] == "32 per GPU, 512 in total"
+    assert shown["precision"] == "fp32; gradients are sent as fp16"
+    assert shown["all-reduce"] == "ring"
+    assert "1 buffer" in shown["fusion"]
+    assert shown["anchor"].startswith("none")
+    for name in ("throughput", "step time", "efficiency vs one GPU", "efficiency vs one node", "90 epochs", "needed"):
+        assert shown[name], name
 
 
 def test_table_fits_80_columns(lbsim):

@@ -125,7 +125,7 @@ FAULTS = {
     "a sweep backwards": (["--from", "1 MiB", "--to", "1 KiB"], "is less than --from"),
     "a sweep that stands": (["--to", "1 KiB", "--factor", "1"], "must be finite and above 1"),
     "a sweep without end": (["--to", "1 GiB", "--factor", "1.000001"], "gives more than 10,000 sizes"),
-    "ranks of a sweep": (["--to", "1 KiB", "--per-rank"], "follows one all-reduce"),
+    "ranks of a sweep": (["--to", "1 KiB", "--per-rank"], "simulates one message size"),
     "one GPU": (["--message", "1 MiB", "--gpus", "1"], "1 GPU has no all-reduce"),
     "an unknown algorithm": (["--message", "1 MiB", "--all-reduce", "rign"], "did you mean 'ring'?"),
     "an unknown library": (["--message", "1 MiB", "--library", "nccl-3"], "no 'nccl-3' in hardware_profiles/libraries"),
@@ -172,7 +172,7 @@ def test_a_per_rank_prediction_repeats_byte_for_byte(run):
 def test_the_table_names_the_slowest_rank(run):
     code, output, _ = run(*PREDICT, "--ranks", "20", "--set", "cluster.slow=[{gpu = 9, compute = 1.5}]")
     assert code == 0
-    assert "20 steps rank by rank, seed 0" in output
+    assert "20 steps simulated rank by rank, seed 0" in output
     assert "GPU 9 in 20 steps" in output
 
 

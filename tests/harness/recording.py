@@ -6,7 +6,7 @@ from statistics import quantiles
 import torch
 from torch import nn
 
-from lbsim.harness.communication.gradient_engine import GradientEngine
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.step_recorder import StepRecorder, clock
 from tests.harness import nets
@@ -20,7 +20,7 @@ def ratios(rounds):
     net, x = nets.deep(), torch.randn(128, 512)
     parameters = list(net.named_parameters())
     recorder = StepRecorder(0, clock(x.device), [(name, p.numel()) for name, p in parameters])
-    engine = GradientEngine(parameters, CommunicationOptions(fusion="none"))
+    engine = FusionEngine(parameters, CommunicationOptions(fusion="none"))
     pairs = []
     for _ in range(rounds + 2):
         bare = _seconds(engine, net, x, None)

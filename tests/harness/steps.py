@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from lbsim.errors import InputError
-from lbsim.harness.communication.ddp import attach
-from lbsim.harness.communication.gradient_engine import GradientEngine
+from lbsim.harness.communication.engines import attach
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import DTYPES, CommunicationOptions
-from lbsim.harness.communication.process_group import CommunicationError, joined
+from lbsim.harness.communication.process_group import CommunicationError, process_group
 
 BATCH = 6
 
@@ -55,7 +55,7 @@ def each_ranks_gradients(net, x, boost):
     ]
 
 
-def errors(place, case):
+def errors(group, case):
     """Return the largest error of one case, relative to the largest gradient of a tensor and to what rounding allows.
 
     The bound: each of n gradients is rounded once, and the n-1 additions round once each, n u Σ|g|/n in all to first
@@ -65,7 +65,7 @@ def errors(place, case):
     engine, unused, peak = case.pop("engine", "lbsim"), case.pop("unused", False), case.pop("peak", None)
     passes = case.pop("passes", 1)
     dtype = DTYPES[case.get("precision", "fp32")]
-    net, x = model(unused=unused), batch(place.size)
+    net, x = model(unused=unused), batch(group.size)
     boost = 1.0 if peak is None else peak / max(float(g.abs().max()) for g in each_ranks_gradients(net, x, 1.0))
     all_gradients = each_ranks_gradients(net, x, boost)
     forward, communication = attach(engine, net, CommunicationOptions.of(**case))
@@ -75,19 +75,19 @@ def errors(place, case):
         for number in range(passes):
             if number == passes - 1:
                 communication.begin_step()
-            (loss(forward, x[place.rank]) * boost / passes).backward()
+            (loss(forward, x[group.rank]) * boost / passes).backward()
         communication.finish_step()
         for mine, gradients in zip(net.parameters(), all_gradients, strict=True):
             difference = (mine.grad - gradients.double().mean(0)).abs()
             unit = torch.finfo(dtype).eps / 2
             smallest = torch.finfo(dtype).smallest_normal * unit
-            bound = place.size * (1.01 * unit * gradients.abs().mean(0) + smallest)
+            bound = group.size * (1.01 * unit * gradients.abs().mean(0) + smallest)
             scale = gradients.mean(0).abs().max().clamp_min(1e-12)
             worst["error"] = max(worst["error"], float((difference / scale).max()))
             worst["of_bound"] = max(worst["of_bound"], float((difference / bound).max()))
-    if isinstance(communication, GradientEngine):
+    if isinstance(communication, FusionEngine):
         worst["buffers"] = [buffer.tensors for buffer in communication.buffers]
-        worst["pace"] = asdict(communication.pace) if communication.pace else None
+        worst["pace"] = asdict(communication.times) if communication.times else None
     communication.close()
     return worst
 
@@ -104,19 +104,19 @@ def threads_of_gloo():
 
 
 def main(what):
-    with joined(what.get("timeout", 30), "cpu") as place:
-        if what.get("dies") == place.rank:
+    with process_group(what.get("timeout", 30), "cpu") as group:
+        if what.get("dies") == group.rank:
             os._exit(1)
-        if what.get("hangs") == place.rank:
+        if what.get("hangs") == group.rank:
             time.sleep(what["timeout"] + 6)
             os._exit(1)
         for case in what.get("faults", []):
             try:
-                errors(place, case)
+                errors(group, case)
             except InputError as error:
                 print(error, flush=True)
         for case in what["cases"]:
-            print(json.dumps(errors(place, case)), flush=True)
+            print(json.dumps(errors(group, case)), flush=True)
     if what.get("threads_left"):
         print(json.dumps(threads_of_gloo()), flush=True)
 

@@ -22,7 +22,7 @@ def size(name):
 
 def on_meta(name):
     with torch.device("meta"):
-        return models.named(name, size(name), 1000)
+        return models.build_model(name, size(name), 1000)
 
 
 def workload(name):
@@ -70,11 +70,11 @@ def test_parameters_are_those_of_the_workload(name):
 
 def test_small_models_take_small_images():
     for name in ("cnn", "mlp"):
-        models.require_input(models.named(name, (1, 8, 8), 10), (1, 8, 8), 10)
+        models.require_input(models.build_model(name, (1, 8, 8), 10), (1, 8, 8), 10)
 
 
 def test_a_callable_is_a_model():
-    assert isinstance(models.named("torch.nn:Identity", (1,), 1), torch.nn.Identity)
+    assert isinstance(models.build_model("torch.nn:Identity", (1,), 1), torch.nn.Identity)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_callable_is_a_model():
 )
 def test_no_such_model_is_one_line(name, said):
     with pytest.raises(InputError, match=said) as caught:
-        models.named(name, (3, 8, 8), 10)
+        models.build_model(name, (3, 8, 8), 10)
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_that_does_not_take_the_input_is_one_line():
     with pytest.raises(InputError, match="does not take input of 1x8x8") as caught:
-        models.require_input(models.named("vgg16", (1, 8, 8), 10), (1, 8, 8), 10)
+        models.require_input(models.build_model("vgg16", (1, 8, 8), 10), (1, 8, 8), 10)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="no parameters"):
         models.require_input(torch.nn.Identity(), (10,), 10)

@@ -6,7 +6,8 @@ from lbsim import InputError
 from lbsim.accuracy.recipe import Recipe
 from lbsim.calibration.calibration import Calibration
 from lbsim.cli.app import main
-from lbsim.cli.profile_listing import CALIBRATED, calibration
+from lbsim.cli.profile_description import calibrated_text
+from lbsim.cli.profile_kinds import CALIBRATED_KINDS
 from lbsim.profiles import catalog
 from lbsim.profiles.catalog import SHIPPED, Folders, read_toml
 from lbsim.profiles.hardware import Accelerator, Cluster, Link
@@ -164,11 +165,11 @@ def test_a_missing_file_is_refused(folder):
         Link.load(folder / "absent.toml")
 
 
-@pytest.mark.parametrize("kind", CALIBRATED)
+@pytest.mark.parametrize("kind", CALIBRATED_KINDS)
 def test_every_shipped_profile_states_its_calibration_or_the_reason_for_none(kind):
     for name in SHIPPED.files(kind):
-        told = calibration(CLASSES[kind].load(name))
-        assert "not said" not in told, f"{kind}/{name}"
+        told = calibrated_text(CLASSES[kind].load(name))
+        assert "not calibrated" not in told, f"{kind}/{name}"
         assert "nothing" in told or re.search(r"\d ?(%|GB/s|samples/s)", told), f"{kind}/{name}: no error"
 
 
@@ -181,4 +182,4 @@ def test_the_list_shows_calibrations_with_its_option(capsys):
 
 def test_the_list_refuses_calibrations_of_kinds_without_them(capsys):
     assert main(["profiles", "list", "models", "--calibrated"]) == 2
-    assert "the kinds of which something can be calibrated" in capsys.readouterr().err
+    assert "the kinds of profile that can be calibrated" in capsys.readouterr().err

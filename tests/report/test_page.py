@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 
 from lbsim import Scenario
-from lbsim.report import Report, Subject, labelled, write
+from lbsim.report import Report, ReportScenarios, labelled, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH: apt-get install chromium")
@@ -42,7 +42,7 @@ def seen(tmp_path_factory):
     scenarios = [Scenario.of(gpus=gpus, cluster="mn-1", batch_per_gpu=batch) for gpus, batch in ((64, 32), (8, 64))]
     scenarios.append(Scenario.of(gpus=128, batch_per_gpu=16))
     figures = ("scaling", "timeline", "trade_off")
-    write(Report("A page", Subject(labelled(scenarios)), "lbsim report", figures), place)
+    write(Report("A page", ReportScenarios(labelled(scenarios)), "lbsim report", figures), place)
     page = place / "seen.html"
     page.write_text((place / "index.html").read_text().replace("</body>", LOOK))
     done = subprocess.run(

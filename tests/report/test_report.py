@@ -15,25 +15,27 @@ from lbsim.cli.app import app, main
 from lbsim.cli.commands.report import _other
 from lbsim.errors import InputError
 from lbsim.profiles.module_catalog import module_names
-from lbsim.report import SEEDS, Price, Report, Subject, draw_all, labelled, seed_report, write
+from lbsim.report import RECORD_SYSTEMS, Price, Report, ReportScenarios, draw_all, labelled, record_report, write
 from lbsim.report.picture import STYLE
 
 FIGURES = module_names("figures")
 AKIBA = Scenario.of(gpus=1024, cluster="mn-1", software="chainer-2017", batch_per_gpu=32, precision="fp32")
-SUBJECT = Subject(labelled([AKIBA, Scenario.of(gpus=64, cluster="dgx-a100")], [Price(2.5, "USD"), Price(1.0, "USD")]))
+SCENARIOS = ReportScenarios(
+    labelled([AKIBA, Scenario.of(gpus=64, cluster="dgx-a100")], [Price(2.5, "USD"), Price(1.0, "USD")])
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("report") / "made" / "here"
-    write(Report("A title", SUBJECT, "lbsim report --gpus 1024"), place)
+    write(Report("A title", SCENARIOS, "lbsim report --gpus 1024"), place)
     return place
 
 
 @pytest.fixture(scope="module")
 def drawn():
     with mpl.rc_context(STYLE):
-        return {one.name.replace("-", "_"): one for one in draw_all(Report("A title", SUBJECT, "a command"))}
+        return {one.name.replace("-", "_"): one for one in draw_all(Report("A title", SCENARIOS, "a command"))}
 
 
 def texts(figure):
@@ -44,8 +46,8 @@ def texts(figure):
 def test_a_figure_says_in_words_and_numbers_what_it_draws(drawn, name):
     picture = drawn[name].picture
     assert picture is not None
-    assert re.search(r"\d", picture.says)
-    assert picture.says.endswith(".")
+    assert re.search(r"\d", picture.description)
+    assert picture.description.endswith(".")
     assert picture.numbers
     for number in picture.numbers:
         assert number.series
@@ -123,7 +125,7 @@ def test_tables_4_and_5_of_jia_stand_beside_predictions(drawn):
 
 
 def test_the_same_figure_is_the_same_files(folder, tmp_path):
-    write(Report("A title", SUBJECT, "lbsim report --gpus 1024", ("timeline",)), tmp_path)
+    write(Report("A title", SCENARIOS, "lbsim report --gpus 1024", ("timeline",)), tmp_path)
     for file in (f"timeline.{suffix}" for suffix in ("png", "svg", "pdf")):
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
 
@@ -140,8 +142,8 @@ def test_the_page_asks_for_nothing_from_elsewhere(folder):
 
 def test_one_gpu_has_no_all_reduce_to_draw(tmp_path):
     only = ("all_reduce", "fusion_threshold", "step_time")
-    write(Report("Alone", Subject(labelled([Scenario.of(gpus=1)])), "lbsim report --gpus 1", only), tmp_path)
-    assert "Not drawn: one GPU has nothing to reduce" in (tmp_path / "index.html").read_text()
+    write(Report("Alone", ReportScenarios(labelled([Scenario.of(gpus=1)])), "lbsim report --gpus 1", only), tmp_path)
+    assert "Not drawn: one GPU has no all-reduce" in (tmp_path / "index.html").read_text()
     assert not list(tmp_path.glob("all-reduce.*"))
     assert (tmp_path / "step-time.svg").is_file()
 
@@ -152,7 +154,7 @@ def test_who_interrupts_finds_what_was_there_before(tmp_path):
     (place / "index.html").write_text("before")
     too_much = Scenario.of(gpus=8, batch_per_gpu=10**6)  # does not fit the memory, which shows half way
     with pytest.raises(InputError):
-        write(Report("Broken", Subject(labelled([too_much])), "a command"), place)
+        write(Report("Broken", ReportScenarios(labelled([too_much])), "a command"), place)
     assert [file.name for file in place.iterdir()] == ["index.html"]
     assert (place / "index.html").read_text() == "before"
 
@@ -166,7 +168,7 @@ def test_who_interrupts_finds_what_was_there_before(tmp_path):
         (["--price", "1 USD", "--price", "2 USD", "--price", "3 USD"], "3 prices for 1 scenarios"),
         (["--with", "dgx-h1000"], "dgx-h1000"),
         (["--with", "missing.json"], "missing.json"),
-        (["--seeds", "--gpus", "8"], "--seeds: has its own scenarios"),
+        (["--seeds", "--gpus", "8"], "--seeds has its own scenarios"),
         (["--model", "resnet50"], "--gpus is missing"),
     ],
 )
@@ -191,21 +193,21 @@ def test_the_command_says_how_it_was_called(tmp_path):
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0].startswith(str(tmp_path / "index.html"))
     page = (tmp_path / "index.html").read_text()
-    assert "lbsim report --gpus 16 --cluster mn-1 --with dgx-a100 --price &#x27;2 USD&#x27;" in page
+    assert "lbsim report --gpus 16 --cluster mn-1 --with dgx-a100 --price &#39;2 USD&#39;" in page
     assert {"mn-1", "dgx-a100"} <= set(re.findall(r"<td>([^<]+)</td>", page))
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.name)
-def test_a_seed_is_drawn_with_every_model_and_batch_that_it_trains(seed):
-    report = seed_report(seed, "lbsim report --seeds")
-    runs = [(run.scenario.model, run.scenario.plan.batch_per_gpu) for run in report.subject.runs]
-    assert len(set(runs)) == len(runs)
+@pytest.mark.parametrize("system", RECORD_SYSTEMS, ids=lambda system: system.name)
+def test_a_record_system_is_drawn_with_every_model_and_batch_that_it_trains(system):
+    report = record_report(system, "lbsim report --seeds")
+    entries = [(entry.scenario.model, entry.scenario.plan.batch_per_gpu) for entry in report.scenarios.entries]
+    assert len(set(entries)) == len(entries)
     expected = {
         "you2017": {("alexnet", 64), ("alexnet", 512), ("alexnet-bn", 64), ("alexnet-bn", 512)},
         "akiba2017": {("resnet50", 32)},
         "jia2018": {("resnet50", 64), ("resnet50", 32), ("alexnet-bn", 128), ("alexnet-bn", 64)},
     }
-    assert set(runs) == expected[seed.name]
+    assert set(entries) == expected[system.name]
 
 
 def test_other_commands_start_without_matplotlib():
@@ -218,3 +220,13 @@ def test_a_scenario_file_stands_beside_another(tmp_path):
     first = Scenario.of(gpus=4)
     assert _other(str(tmp_path / "other.toml"), first, None).cluster.name == "minsky"
     assert _other("mn-1", first, None).plan == first.plan
+
+
+def test_markup_in_a_name_is_text_on_the_page(tmp_path):
+    command = "lbsim report --model '<script>alert(1)</script>.json'"
+    entries = labelled([Scenario.of(gpus=1)])
+    write(Report("<b>bold</b> & {{ 7 * 7 }}", ReportScenarios(entries), command, ("step_time",)), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert "<title>&lt;b&gt;bold&lt;/b&gt; &amp; {{ 7 * 7 }}</title>" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page

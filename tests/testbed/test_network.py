@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from lbsim.cli.app import app, main
 from lbsim.errors import InputError
 from lbsim.measurements.trace import read_trace
-from lbsim.testbed import network as module
-from lbsim.testbed.network import FRAME, PAYLOAD, burst, clean, put_up
+from lbsim.testbed import processes
+from lbsim.testbed.network import FRAME, PAYLOAD, burst, create_testbed, remove_stale_testbeds
 from lbsim.units import DATA_RATE
 
 LBSIM = [sys.executable, "-m", "lbsim.cli", "testbed"]
@@ -38,10 +38,12 @@ else:
         except ConnectionRefusedError:
             time.sleep(0.01)
 if rank == int(os.environ["SENDER"]):
+    peer.recv(1)
     peer.sendall(bytes(size))
     peer.recv(1)
 else:
     got, start = 0, time.perf_counter()
+    peer.sendall(b"!")
     while got < size:
         got += len(peer.recv(1 << 20))
     print(time.perf_counter() - start)
@@ -90,7 +92,7 @@ def sleeping(marker):
     finally:
         launcher.kill()
         launcher.communicate()
-        clean()
+        remove_stale_testbeds()
 
 
 def running(marker):
@@ -102,19 +104,34 @@ def running(marker):
     return commands.count(f"sleep\0{marker}\0".encode())
 
 
-@real
-@pytest.mark.parametrize("sender", [0, 1])
-def test_a_link_has_the_rate_asked_for_both_ways(sender, monkeypatch):
+DUE = MESSAGE / PAYLOAD * FRAME / RATE
+"""Seconds that a message takes at the rate asked for."""
+
+
+def transfer(sender, monkeypatch):
+    """Return the seconds in which the other host receives a message of *sender*."""
     monkeypatch.setenv("SIZE", str(MESSAGE))
     monkeypatch.setenv("SENDER", str(sender))
     said = []
-    with put_up(2, RATE) as bed:
+    with create_testbed(2, RATE) as bed:
         assert bed.run([sys.executable, "-c", RECEIVE], lambda *line: said.append(line)) == 0
     [(where, seconds)] = said
     assert where == f"host {1 - sender}"
-    due = MESSAGE / PAYLOAD * FRAME / RATE
+    return float(seconds)
+
+
+@real
+@pytest.mark.parametrize("sender", [0, 1])
+def test_a_link_is_no_faster_than_the_rate_asked_for_both_ways(sender, monkeypatch):
     free = 2 * burst(RATE) / RATE  # two full buckets, one on each end of the link
-    assert due - free <= float(seconds) <= 1.5 * due  # a loaded machine is late, never early
+    assert transfer(sender, monkeypatch) >= DUE - free
+
+
+@real
+@pytest.mark.slow  # wall-clock time: a loaded machine is late
+@pytest.mark.parametrize("sender", [0, 1])
+def test_a_link_is_no_slower_than_the_rate_asked_for_both_ways(sender, monkeypatch):
+    assert transfer(sender, monkeypatch) <= 1.5 * DUE
 
 
 @real
@@ -132,18 +149,16 @@ def test_each_rank_is_told_where_it_is_and_speaks_under_its_hosts_name():
 
 @real
 def test_a_command_that_fails_on_one_host_ends_the_others_and_passes_its_code_on():
-    start = time.monotonic()
     done = run("--", "sh", "-c", "test $RANK = 0 || { echo gone; exit 7; }; exec sleep 1007")
     assert done.returncode == 7
     assert done.stdout == "host 1: gone\n"
-    assert time.monotonic() - start < 30
     assert running("1007") == 0
 
 
 @real
 def test_one_that_ignores_being_asked_to_end_is_killed(monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
-    with put_up(2, RATE) as bed:
+    monkeypatch.setattr(processes, "GRACE_PERIOD", 0.2)
+    with create_testbed(2, RATE) as bed:
         stubborn = "test $RANK = 1 && sleep 0.5 && exit 3; trap '' TERM; while true; do sleep 0.1; done"
         assert bed.run(["sh", "-c", stubborn], lambda *_: None) == 3
         assert not subprocess.run(["ip", "netns", "pids", bed.namespace(0)], capture_output=True, check=True).stdout
@@ -152,7 +167,7 @@ def test_one_that_ignores_being_asked_to_end_is_killed(monkeypatch):
 @real
 def test_an_exception_takes_the_testbed_down():
     before = namespaces()
-    with pytest.raises(ZeroDivisionError), put_up(2, RATE):
+    with pytest.raises(ZeroDivisionError), create_testbed(2, RATE):
         assert 1 / (len(of(os.getpid()) - before) - 3)
     assert not of(os.getpid()) - before
 
@@ -178,15 +193,15 @@ def test_what_a_killed_one_leaves_is_cleaned_and_what_runs_is_left_alone():
         assert len(of(dead.pid)) == 3
         done = run("--clean")
         assert done.returncode == 0
-        assert "took down 3 namespaces" in done.stdout
+        assert "removed 3 namespaces" in done.stdout
         assert not of(dead.pid)
         assert (running("3001"), running("3002"), len(of(alive.pid))) == (0, 2, 3)
 
 
 @real
 def test_two_testbeds_of_one_process_do_not_meet(monkeypatch):
-    monkeypatch.setattr(module, "_POLL", 0.01)
-    with put_up(2, RATE) as one, put_up(3, RATE) as other:
+    monkeypatch.setattr(processes, "POLL_INTERVAL", 0.01)
+    with create_testbed(2, RATE) as one, create_testbed(3, RATE) as other:
         assert one.name != other.name
         codes = []
         threads = [
@@ -248,7 +263,7 @@ sys.exit(main(sys.argv[1:]))"""
     assert (done.returncode, done.stdout) == (2, "")
     first, told = done.stderr.splitlines()
     assert "a testbed has 2 to 250 hosts" in first
-    assert "only root may; run it as root" in told
+    assert "which needs root; run it as root" in told
 
 
 def test_without_iproute2_it_says_what_it_needs(monkeypatch, capsys):
@@ -262,7 +277,7 @@ def test_without_iproute2_it_says_what_it_needs(monkeypatch, capsys):
     [
         ([], "no command to run on the hosts"),
         (["--rate", "200", "--", "true"], "--rate: 200 has no unit"),
-        (["--rate", "1 b/s", "--", "true"], "--rate: '1 b/s'; write one from"),
+        (["--rate", "1 b/s", "--", "true"], "--rate: '1 b/s' is out of range"),
         (["--hosts", "1", "--", "true"], "--hosts: 1; a testbed has 2 to 250 hosts"),
         (["--hosts", "1000", "--", "true"], "--hosts: 1000; a testbed has 2 to 250 hosts"),
         (["--processes-per-host", "0", "--", "true"], "processes-per-host"),

@@ -158,10 +158,12 @@ def test_a_seeds_own_rows_do_not_make_its_interval():
     assert (mine.low, mine.high) != (all_.low, all_.high)
 
 
+@pytest.mark.golden
 @pytest.mark.slow
-def test_the_residuals_that_ship_are_those_of_the_data():
+def test_the_residuals_that_ship_are_those_of_the_data(update_goldens):
     script = Path(__file__).parents[2] / "reports" / "intervals" / "learn.py"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    option = "--write" if update_goldens else "--check"
+    done = subprocess.run([sys.executable, script, option], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

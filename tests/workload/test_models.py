@@ -20,6 +20,7 @@ PARAMETERS = [
     ("bert_base_64", 110_106_428, HUGGING_FACE),
     ("bert_large", 336_226_108, HUGGING_FACE),
     ("bert_large_64", 336_226_108, HUGGING_FACE),
+    ("bert_large_512", 336_226_108, HUGGING_FACE),
     ("googlenet", 6_624_904, TORCHVISION),
     ("inception_v3", 27_161_264, TORCHVISION),
     ("inception_v3_no_aux", 23_834_568, "pytorchcv (imgclsmob), the assertion in its inceptionv3 test"),
@@ -191,6 +192,7 @@ def test_the_norms_save_every_output_of_a_convolution(name, millions):
         ("bert_large", 128, 335_141_888),
         ("bert_base_64", 64, 109_482_240),
         ("bert_large_64", 64, 335_141_888),
+        ("bert_large_512", 512, 335_141_888),
     ],
 )
 def test_bert_without_heads_has_hugging_face_s_parameters_and_the_textbook_work(name, tokens, parameters):

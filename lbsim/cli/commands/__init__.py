@@ -1,1 +1,1 @@
-"""Commands that have a file each; `lbsim.cli.app` registers them."""
+"""Commands, one in each file; `lbsim.cli.app` registers them."""

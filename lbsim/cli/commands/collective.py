@@ -1,7 +1,6 @@
-"""``lbsim collective``: one all-reduce, or a sweep over sizes.
+"""``lbsim collective``: time of one all-reduce, or of a sweep over message sizes.
 
-`lbsim.cli.tables` is imported where a table is printed, `lbsim.simulation.per_rank` where ranks are asked for: late,
-for start-up time alone.
+Tables and the simulation of ranks are imported inside the functions that use them, to keep start-up short.
 """
 
 from collections.abc import Sequence
@@ -11,18 +10,18 @@ import typer
 
 from lbsim.cli import json_output
 from lbsim.cli.options import (
-    AllReduce,
-    Changes,
-    Cluster,
+    AllReduceOption,
+    ClusterOption,
     Format,
-    Library,
-    OutputFormat,
-    OwnProfiles,
-    Software,
-    from_here,
-    given,
-    own_folders,
-    pairs,
+    FormatOption,
+    LibraryOption,
+    ProfilesOption,
+    SetOption,
+    SoftwareOption,
+    absolute_paths,
+    parse_changes,
+    profile_folders,
+    without_none,
 )
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.errors import InputError
@@ -30,47 +29,57 @@ from lbsim.profiles.catalog import Folders
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["collective"]
+
 
 def collective(
-    gpus: Annotated[int, typer.Option(help="How many, over all nodes.")],
-    message: Annotated[str | None, typer.Option(metavar="SIZE", help="What each GPU hands in, e.g. '100 MiB'.")] = None,
-    first: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest of a sweep.")] = "8",
-    last: Annotated[str | None, typer.Option("--to", metavar="SIZE", help="Largest of a sweep, e.g. '1 GiB'.")] = None,
-    factor: Annotated[float, typer.Option(help="From one size of a sweep to the next.")] = 2.0,
-    all_reduce: AllReduce = None,
-    group_size: Annotated[int | None, typer.Option(help="GPUs of a group. Default: a node's.")] = None,
-    cluster: Cluster = None,
-    software: Software = None,
-    library: Library = None,
-    per_rank: Annotated[bool, typer.Option("--per-rank", help="Follow each rank through each step.")] = False,  # noqa: FBT002
-    changes: Changes = None,
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    gpus: Annotated[int, typer.Option(help="Number of GPUs, over all nodes.")],
+    message: Annotated[str | None, typer.Option(metavar="SIZE", help="Message size per GPU, e.g. '100 MiB'.")] = None,
+    first: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest message size of a sweep.")] = "8",
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="SIZE", help="Largest message size of a sweep, e.g. '1 GiB'.")
+    ] = None,
+    factor: Annotated[float, typer.Option(help="Factor between message sizes of a sweep.")] = 2.0,
+    all_reduce: AllReduceOption = None,
+    group_size: Annotated[
+        int | None, typer.Option(help="GPUs per group of a hierarchical all-reduce. Default: GPUs per node.")
+    ] = None,
+    cluster: ClusterOption = None,
+    software: SoftwareOption = None,
+    library: LibraryOption = None,
+    per_rank: Annotated[  # noqa: FBT002
+        bool, typer.Option("--per-rank", help="Simulate each rank in each step, and show when ranks finish.")
+    ] = False,
+    changes: SetOption = None,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
-    """Time one all-reduce, or a sweep over sizes with the columns of nccl-tests.
+    """Time one all-reduce, or a sweep over message sizes with the columns of nccl-tests.
 
     For example:  lbsim collective --all-reduce ring --gpus 1024 --message "100 MiB" --cluster mn-1
     """
-    plan = given({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
-    named = given({"cluster": cluster, "software": software, "software.library": library})
-    scenario = build_scenario({"plan": plan}, from_here(named | pairs(changes or [])), Folders(own_folders(own)))
-    from lbsim.communication import collective_time  # late, for start-up time alone
+    plan = without_none({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
+    named = without_none({"cluster": cluster, "software": software, "software.library": library})
+    scenario = build_scenario(
+        {"plan": plan}, absolute_paths(named | parse_changes(changes or [])), Folders(profile_folders(profile_dirs))
+    )
+    from lbsim.communication import collective_time  # late, for start-up time
     from lbsim.communication.message_sizes import message_sizes
 
     sizes = message_sizes(message, first, last, factor)
     timings = [collective_time.time_all_reduce(scenario, size) for size in sizes]
     done = _finish_times(scenario, sizes) if per_rank else ()
     if output is Format.JSON:
-        print_json(json_output.of_sweep(timings) if message is None else json_output.of_timing(timings[0], done))
+        print_json(json_output.timings_json(timings) if message is None else json_output.timing_json(timings[0], done))
     else:
-        from lbsim.cli.tables.timing import of_sweep, of_timing
+        from lbsim.cli.tables.timing import nccl_tests_table, timing_table
 
-        print_table(of_sweep(timings) if message is None else of_timing(timings[0], done))
+        print_table(nccl_tests_table(timings) if message is None else timing_table(timings[0], done))
 
 
 def _finish_times(scenario: Scenario, sizes: Sequence[float]) -> tuple[float, ...]:
     from lbsim.simulation.per_rank import all_reduce_finish_times
 
     if len(sizes) > 1:
-        raise InputError("--per-rank: follows one all-reduce; write --message in place of --to")
+        raise InputError("--per-rank simulates one message size; give --message instead of --to")
     return all_reduce_finish_times(scenario, sizes[0])

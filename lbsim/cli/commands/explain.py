@@ -1,17 +1,19 @@
-"""``lbsim explain``: where the efficiency goes, and what would help.
+"""``lbsim explain``: causes of lost scaling efficiency, and the gain of possible changes.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this command needs are inside the function, to keep start-up short.
 """
 
 from lbsim.cli import json_output
-from lbsim.cli.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.cli.options import Format, FormatOption, scenario_options
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["explain"]
 
-@asking_for_a_scenario
-def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
-    """Say where the efficiency goes, cause by cause, and what each lever is worth.
+
+@scenario_options
+def explain(scenario: Scenario, output: FormatOption = Format.TABLE) -> None:
+    """Show what scaling efficiency is lost to, cause by cause, and the gain of each possible change.
 
     For example:  lbsim explain --gpus 1024 --cluster mn-1 --software chainer-2017
     """
@@ -19,8 +21,8 @@ def explain(scenario: Scenario, output: OutputFormat = Format.TABLE) -> None:
 
     explanation = explain_scenario(scenario)
     if output is Format.JSON:
-        print_json(json_output.of_explanation(explanation))
+        print_json(json_output.explanation_json(explanation))
     else:
-        from lbsim.cli.tables.advice import of_explanation
+        from lbsim.cli.tables.advice import explanation_table
 
-        print_table(of_explanation(explanation))
+        print_table(explanation_table(explanation))

@@ -1,6 +1,6 @@
-"""``lbsim validate --leave-out``: how well observations are predicted from others that the fit has seen.
+"""``lbsim validate --leave-out``: cross-validation, with one system, scale or model held out at a time.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this option needs are inside the functions, to keep start-up short.
 """
 
 from dataclasses import asdict
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
     from lbsim.evaluation.cross_validation.summary import Summary
 
+__all__ = ["print_left_out"]
 
-def left_out(text: str, cases: Path, output: RowFormat) -> None:
-    """Leave out each system, scale or model, whichever *text* says, and print one line for each class."""
+
+def print_left_out(text: str, cases: Path, output: RowFormat) -> None:
+    """Print the errors of held-out observations, one row for each class.
+
+    *text* is what is held out: system, scale or model. Raises InputError for anything else.
+    """
     from lbsim.evaluation.cross_validation.folds import KINDS
     from lbsim.evaluation.cross_validation.leave_out import leave_out
     from lbsim.evaluation.cross_validation.summary import summaries
@@ -41,17 +46,17 @@ def _table(found: "list[Summary]") -> "Table":
 
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("class")
-    for name in ("rows", "mean", "worst", "asked", "inside", "width"):
+    for name in ("rows", "mean", "worst", "target", "inside", "width"):
         table.add_column(name, justify="right")
     for one in found:
-        asked = f"{one.target.mean:.1%}/{one.target.worst:.0%}" if one.target else ""
+        target = f"{one.target.mean:.1%}/{one.target.worst:.0%}" if one.target else ""
         missed = {None: "", True: "", False: " missed"}[one.reached]
         table.add_row(
             one.class_,
             f"{one.count - one.outliers}",
             f"{one.mean:.1%}",
             f"{one.worst:.0%} {one.worst_id}",
-            asked + missed,
+            target + missed,
             "-" if one.coverage is None else f"{one.coverage:.0%} of {one.count}",
             "-" if one.factor is None else f"x/÷ {1 + one.factor:.2f}",
         )

@@ -1,6 +1,6 @@
-"""``lbsim plan``: how long until the model is good, on how many GPUs, with which recipe.
+"""``lbsim plan``: time to a target accuracy, by number of GPUs, with batch, recipe and cost.
 
-What the command alone needs is imported where it is used: late, for start-up time alone; matplotlib for a figure only.
+Imports that only this command needs are inside the functions, to keep start-up short; matplotlib for a figure only.
 """
 
 from pathlib import Path
@@ -9,106 +9,151 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lbsim.cli.options import (
-    Changes,
-    Cluster,
+    ClusterOption,
     Format,
-    Model,
-    OutputFormat,
-    OwnProfiles,
-    Precision,
-    Software,
-    own_folders,
-    question_of,
-    scenario_of,
+    FormatOption,
+    ModelOption,
+    PrecisionOption,
+    ProfilesOption,
+    SetOption,
+    SoftwareOption,
+    profile_folders,
+    request_from,
+    scenario_from,
 )
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.errors import InputError
 from lbsim.units import PRICE, TIME, Dimension
 
+_DEFAULT_MODEL = "resnet50"
+"""Model of a scenario that names none."""
+
 if TYPE_CHECKING:
+    from lbsim.accuracy.benchmark import Benchmark
     from lbsim.accuracy.training_option import TimeToAccuracy, TimeToAccuracyRequest
     from lbsim.accuracy.training_run import FaultModel
     from lbsim.scenario.scenario import Scenario
 
+__all__ = ["plan"]
+
 
 def plan(
-    target: Annotated[str, typer.Option(metavar="PERCENT", help="Top-1 accuracy to reach, e.g. 75%.")],
+    target: Annotated[str, typer.Option(metavar="PERCENT", help="Target top-1 accuracy, e.g. 75%.")],
     gpus: Annotated[
         str, typer.Option(metavar="LIST", help="Numbers of GPUs: '8,16,32', or '8..1024' for doublings.")
     ] = "8..1024",
-    model: Model = None,
-    cluster: Cluster = None,
-    software: Software = None,
-    precision: Precision = None,
-    changes: Changes = None,
+    model: ModelOption = None,
+    cluster: ClusterOption = None,
+    software: SoftwareOption = None,
+    precision: PrecisionOption = None,
+    changes: SetOption = None,
     confidence: Annotated[
         str | None,
-        typer.Option(metavar="PERCENT", help="Of runs that are to reach the target. Default: about half, as expected."),
+        typer.Option(metavar="PERCENT", help="Share of runs that must reach the target. Default: about half of them."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="One of lbsim profiles list recipes. Default: the best.")
+        str | None, typer.Option(metavar="NAME", help="Name in lbsim profiles list recipes. Default: the best one.")
     ] = None,
     noise_scale: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="Output folder of a run of the harness with --noise-scale-every, which takes the place of recipes and "
-            "their evidence; repeatable.",
+            help="Output folder of a training run of the harness with --noise-scale-every, used instead of published "
+            "recipes; repeatable.",
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples a step, over all GPUs. Default: the best.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples per step, over all GPUs. Default: the best batch.")] = None,
     deadline: Annotated[
-        str | None, typer.Option(metavar="TIME", help="E.g. '1 h': choose the cheapest in time.")
+        str | None,
+        typer.Option(metavar="TIME", help="Time limit, e.g. '1 h'; the cheapest option within it is chosen."),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(metavar="MONEY", help="In the price's currency: choose the quickest within it.")
+        float | None,
+        typer.Option(
+            metavar="MONEY", help="Cost limit, in the currency of --price; the fastest option within it is chosen."
+        ),
     ] = None,
-    price: Annotated[str | None, typer.Option(metavar="PRICE", help="Of a GPU, e.g. '2.5 /h'.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulated runs.")] = 0,
-    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw time and goodput against GPUs.")] = None,
-    own: OwnProfiles = None,
-    output: OutputFormat = Format.TABLE,
+    price: Annotated[str | None, typer.Option(metavar="PRICE", help="Price per GPU and hour, e.g. '2.5 /h'.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated runs.")] = 0,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Plot time and goodput over GPUs, as .png, .svg or .pdf.")
+    ] = None,
+    profile_dirs: ProfilesOption = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Plan training to a target accuracy: batch, recipe, epochs, time and cost for each number of GPUs.
 
-    How often a node fails is the cluster's: --set cluster.node_mtbf='90 d', and so cluster.restart.
+    The cluster has the failure rate of nodes and the restart time: --set cluster.node_mtbf='90 d', cluster.restart.
 
     For example:  lbsim plan --model resnet50 --cluster dgx-h100 --target 75% --gpus 8..256 --price '2.5 /h'
-    Of your own:  lbsim plan --model my_model.json --noise-scale my-run --target 92%
+    A benchmark:  lbsim plan --model bert-large --target 72%
+    Own model:    lbsim plan --model my_model.json --noise-scale my-run --target 92%
     """
-    from lbsim.accuracy.search import time_to_accuracy
+    from lbsim.accuracy.benchmark import benchmark_recipe
+    from lbsim.accuracy.search import time_to_accuracy, time_to_accuracy_by_laws
     from lbsim.accuracy.training_option import TimeToAccuracyRequest, recipes_for
     from lbsim.accuracy.training_run import FaultModel
     from lbsim.profiles.catalog import Folders
 
+    benchmark = None if noise_scale else _benchmark(model, recipe, profile_dirs)
+    if benchmark is not None and model in {None, benchmark.model}:
+        if benchmark.workload is None:
+            _print_work(benchmark, target, batch, output)
+            return
+        model = benchmark.workload
     request = TimeToAccuracyRequest(
-        target=_percent("--target", target, "75%"),
+        target=_percent("--target", target, "75%") if benchmark is None else benchmark.check_target(target),
         confidence=None if confidence is None else _percent("--confidence", confidence, "90%") / 100,
         deadline=_parsed(TIME, "--deadline", deadline),
         budget=budget,
         price=_parsed(PRICE, "--price", price),
         batch=batch,
     )
-    asked: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
-    scenario = scenario_of(question_of(gpus=1, **asked, changes=changes, own=own))
+    profiles: dict[str, Any] = {"model": model, "cluster": cluster, "software": software, "precision": precision}
+    scenario = scenario_from(request_from(gpus=1, **profiles, changes=changes, profile_dirs=profile_dirs))
     faults = FaultModel(seed=seed)
     if noise_scale:
         choices = _from_runs(scenario, _counts(gpus), request, noise_scale, recipe, faults)
+    elif benchmark is not None:
+        law = benchmark_recipe(benchmark, scenario.model, scenario.workload.samples)
+        choices = time_to_accuracy_by_laws(scenario, _counts(gpus), request, {benchmark.name: law}, faults)
     else:
-        mine = recipes_for(scenario.model, recipe, Folders(own_folders(own)))
-        choices = time_to_accuracy(scenario, _counts(gpus), request, mine, faults)
+        recipes = recipes_for(scenario.model, recipe, Folders(profile_folders(profile_dirs)))
+        choices = time_to_accuracy(scenario, _counts(gpus), request, recipes, faults)
     if figure is not None:
         from lbsim.report.plan import draw
 
         draw(choices, figure)
     if output is Format.JSON:
-        from lbsim.cli.json_plan import of_choices
+        from lbsim.cli.json_plan import choices_json
 
-        print_json(of_choices(choices))
+        print_json(choices_json(choices))
     else:
-        from lbsim.cli.tables.plan import of_choices as table_of_choices
+        from lbsim.cli.tables.plan import choices_table
 
-        print_table(table_of_choices(choices))
+        print_table(choices_table(choices))
+
+
+def _benchmark(model: str | None, recipe: str | None, profile_dirs: list[Path] | None) -> "Benchmark | None":
+    """Return the benchmark that *recipe* names, or without a recipe that of a *model* with no other recipe."""
+    from lbsim.accuracy.benchmark import find
+    from lbsim.accuracy.training_option import has_recipe
+    from lbsim.profiles.catalog import Folders
+
+    name = model or _DEFAULT_MODEL
+    folders = Folders(profile_folders(profile_dirs))
+    return None if has_recipe(name, recipe, folders) else find(name, recipe)
+
+
+def _print_work(benchmark: "Benchmark", target: str, batch: int | None, output: Format) -> None:
+    """Print the work to *target* by batch of a benchmark whose model has no workload."""
+    from lbsim.cli.benchmark_work import work_json, work_table
+
+    benchmark.check_target(target)
+    if output is Format.JSON:
+        print_json(work_json(benchmark, batch))
+    else:
+        print_table(work_table(benchmark, batch))
 
 
 def _from_runs(
@@ -119,14 +164,16 @@ def _from_runs(
     recipe: str | None,
     faults: "FaultModel",
 ) -> "TimeToAccuracy":
-    """Return the choices that the user's own *runs* leave."""
+    """Return the options by the noise scale that the user's training *runs* measured, not by published recipes."""
     from lbsim.accuracy.noise_scale_law import recipe_of_runs
     from lbsim.accuracy.search import time_to_accuracy_by_laws
 
     if recipe is not None:
-        raise InputError(f"--recipe {recipe} and --noise-scale: the run is the recipe; give one of them")
-    own, law = recipe_of_runs(runs, scenario.model, scenario.workload.samples, request.target)
-    return time_to_accuracy_by_laws(scenario, gpus, request, {own.name: (own, law)}, faults)
+        raise InputError(
+            f"--recipe {recipe} and --noise-scale exclude each other: the run is the recipe; give one of them"
+        )
+    measured, law = recipe_of_runs(runs, scenario.model, scenario.workload.samples, request.target)
+    return time_to_accuracy_by_laws(scenario, gpus, request, {measured.name: (measured, law)}, faults)
 
 
 def _percent(option: str, text: str, example: str) -> float:

@@ -1,6 +1,6 @@
-"""``lbsim report``: a folder of figures, their numbers and a page.
+"""``lbsim report``: figures, their numbers and an HTML page, in one folder.
 
-`lbsim.report`, and with it matplotlib, is imported where it is used: late, for start-up time alone.
+`lbsim.report`, which imports matplotlib and jinja2, is imported inside the functions, to keep start-up short.
 """
 
 import re
@@ -10,34 +10,40 @@ from typing import Annotated, Any
 
 import typer
 
-from lbsim.cli.options import asking_for_a_scenario, own_folders, question_of, scenario_of
+from lbsim.cli.options import profile_folders, request_from, scenario_from, scenario_options
 from lbsim.errors import InputError
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.scenario import Scenario, override
 
+__all__ = ["report"]
+
 _GPUS = 1024
 
 
-@asking_for_a_scenario
+@scenario_options
 def report(
     scenario: Scenario | None,
     context: typer.Context,
     others: Annotated[
         list[str] | None,
         typer.Option(
-            "--with", metavar="CLUSTER_OR_FILE", help="On the same figures: a cluster, or a scenario file; repeatable."
+            "--with",
+            metavar="CLUSTER_OR_FILE",
+            help="Add a cluster, or a scenario file, to the same figures; repeatable.",
         ),
     ] = None,
     price: Annotated[
         list[str] | None,
-        typer.Option(metavar="PRICE", help="Of a GPU for an hour, e.g. '2.50 USD'; once, or for each scenario."),
+        typer.Option(metavar="PRICE", help="Price per GPU and hour, e.g. '2.50 USD'; once, or once per scenario."),
     ] = None,
-    seeds: Annotated[bool, typer.Option("--seeds", help="The three documents that lbsim began with.")] = False,  # noqa: FBT002
+    seeds: Annotated[  # noqa: FBT002
+        bool, typer.Option("--seeds", help="Write the reports of the three record systems that lbsim reproduces.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder.", show_default="reports/ and a name")
+        Path | None, typer.Option(metavar="DIR", help="Output folder.", show_default="reports/MODEL-GPUS-CLUSTER")
     ] = None,
 ) -> None:
-    """Make figures, their numbers and a page that tells of both. Without a scenario: 1,024 GPUs of the defaults.
+    """Write figures, their numbers and an HTML page. Default scenario: 1,024 GPUs and the default profiles.
 
     For example:  lbsim report --gpus 1024 --cluster dgx-h100 --with dgx-a100
     """
@@ -46,33 +52,35 @@ def report(
     command = _command(context)
     if seeds:
         if scenario is not None or others or price:
-            raise InputError("--seeds: has its own scenarios; leave out what asks for another, --with and --price")
+            raise InputError("--seeds has its own scenarios; leave out scenario options, --with and --price")
         folder = out or Path("reports") / "seeds"
-        for seed in reports.SEEDS:
-            _tell(reports.write(reports.seed_report(seed, command), folder / seed.name))
+        for system in reports.RECORD_SYSTEMS:
+            _print_summary(reports.write(reports.record_report(system, command), folder / system.name))
         return
     first = scenario or Scenario.of(gpus=_GPUS)
     prices = [reports.Price.parse(text) for text in price or ()]
-    own = context.params["own"]
-    runs = reports.labelled([first, *(_other(text, first, own) for text in others or ())], prices)
+    profile_dirs = context.params["profile_dirs"]
+    entries = reports.labelled([first, *(_other(text, first, profile_dirs) for text in others or ())], prices)
     title = f"{Path(first.model).stem} on {first.plan.gpus:,} GPUs of {first.cluster.name}"
     name = re.sub(r"[^\w.-]+", "-", f"{Path(first.model).stem}-{first.plan.gpus}-{first.cluster.name}")
-    _tell(reports.write(reports.Report(title, reports.Subject(runs), command), out or Path("reports") / name))
+    _print_summary(
+        reports.write(reports.Report(title, reports.ReportScenarios(entries), command), out or Path("reports") / name)
+    )
 
 
-def _other(text: str, first: Scenario, own: list[Path] | None) -> Scenario:
+def _other(text: str, first: Scenario, profile_dirs: list[Path] | None) -> Scenario:
     """Return the scenario in the file *text*, or *first* on the cluster that *text* names."""
     file = Path(text)
     if file.suffix == ".json" or (
         file.suffix == ".toml" and file.is_file() and "[scenario" in file.read_text(errors="replace")
     ):
-        return scenario_of(question_of(file, own=own))
+        return scenario_from(request_from(file, profile_dirs=profile_dirs))
     named = str(file.absolute()) if file.suffix == ".toml" else text
-    return override(first, {"cluster": named}, Folders(own_folders(own)))
+    return override(first, {"cluster": named}, Folders(profile_folders(profile_dirs)))
 
 
 def _command(context: typer.Context) -> str:
-    """Return the command as it was written, so that the page can say how it was made."""
+    """Return the command line as given, for the page to show how it was made."""
     words = ["lbsim", "report"]
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
@@ -91,5 +99,5 @@ def _words(option: Any, value: Any) -> list[str]:
     return [word for one in each for word in (name, str(one))]
 
 
-def _tell(files: list[Path]) -> None:
+def _print_summary(files: list[Path]) -> None:
     typer.echo(f"{files[0]}: {sum(file.suffix == '.png' for file in files)} figures, {len(files)} files")

@@ -1,6 +1,6 @@
-"""``lbsim validate --targets``: what lbsim was to reach, and what it does.
+"""``lbsim validate --targets``: accuracy targets of lbsim, and the accuracy reached.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this option needs are inside the functions, to keep start-up short.
 """
 
 from dataclasses import asdict
@@ -14,10 +14,12 @@ from lbsim.version import __version__
 if TYPE_CHECKING:
     from lbsim.evaluation.targets.evaluate import Outcomes, TargetRow
 
+__all__ = ["print_targets"]
 
-def targets(cases: Path, output: RowFormat) -> None:
-    """Work out each target's line from *cases*, and from the traces of a source checkout, and print them."""
-    from lbsim.cli.tables.targets import of_lines
+
+def print_targets(cases: Path, output: RowFormat) -> None:
+    """Print each target with the accuracy reached on *cases* and, in a source checkout, on its traces."""
+    from lbsim.cli.tables.targets import targets_table
     from lbsim.evaluation.targets.data import TargetData
     from lbsim.evaluation.targets.evaluate import rows
     from lbsim.evaluation.targets.experiments import EXPERIMENTS
@@ -30,19 +32,19 @@ def targets(cases: Path, output: RowFormat) -> None:
             advance(1)
     lines = rows(outcomes, str(cases))
     if output is RowFormat.JSON:
-        print_json({"targets": [_answer(line) for line in lines], "lbsim": __version__})
+        print_json({"targets": [_target_json(line) for line in lines], "lbsim": __version__})
     elif output is RowFormat.CSV:
-        print_csv(_flat(_answer(line)) for line in lines)
+        print_csv(_csv_row(_target_json(line)) for line in lines)
     else:
-        print_table(of_lines(lines))
+        print_table(targets_table(lines))
 
 
-def _answer(line: "TargetRow") -> dict[str, Any]:
+def _target_json(line: "TargetRow") -> dict[str, Any]:
     from lbsim.evaluation.targets.evaluate import reason
 
     return asdict(line) | {"reached": line.reached, "why": reason(line)}
 
 
-def _flat(answer: dict[str, Any]) -> dict[str, Any]:
-    low, high = answer.pop("share_aim") or (None, None)
-    return answer | {"share_aim_low": low, "share_aim_high": high}
+def _csv_row(target: dict[str, Any]) -> dict[str, Any]:
+    low, high = target.pop("share_aim") or (None, None)
+    return target | {"share_aim_low": low, "share_aim_high": high}

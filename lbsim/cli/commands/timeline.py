@@ -1,6 +1,6 @@
-"""``lbsim timeline``: the simulated step, a measured one, or both, as a file for trace viewers.
+"""``lbsim timeline``: simulated and measured steps in the Chrome trace format.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this command needs are inside the functions, to keep start-up short.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lbsim.cli.options import asking_for_a_question, scenario_of
+from lbsim.cli.options import request_options, scenario_from
 from lbsim.errors import InputError
 from lbsim.predict import predict
 from lbsim.scenario.request import ScenarioRequest
@@ -17,22 +17,25 @@ from lbsim.scenario.request import ScenarioRequest
 if TYPE_CHECKING:
     from lbsim.simulation.timeline import Timeline
 
+__all__ = ["timeline"]
 
-@asking_for_a_question
+
+@request_options
 def timeline(
-    question: ScenarioRequest,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Written in the Chrome trace format.")],
+    request: ScenarioRequest,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Output file, in the Chrome trace format.")],
     trace: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A measured trace of steps, alone or beside the scenario's step."),
+        typer.Option(metavar="FILE", help="Measured trace of steps to write, with or without the simulated step."),
     ] = None,
     step: Annotated[
-        int | None, typer.Option(min=0, help="Of the trace. Default: the one of the most nearly median length.")
+        int | None, typer.Option(min=0, help="Step of the trace. Default: the one whose length is nearest the median.")
     ] = None,
 ) -> None:
-    """Write the simulated step, or a measured one, or both, as a trace that Perfetto and chrome://tracing open.
+    """Write the simulated step, a measured one, or both, as a trace for Perfetto or chrome://tracing.
 
-    With --trace the scenario has as many GPUs as the trace, and if nothing is said of a scenario the trace is alone.
+    With --trace, the scenario has the trace's number of GPUs by default; without scenario options, only the trace is
+    written.
 
     For example:  lbsim timeline --gpus 1024 --cluster mn-1 --out step.json
     """
@@ -41,14 +44,14 @@ def timeline(
     processes: dict[str, Timeline] = {}
     if trace is not None:
         gpus, processes = _measured(trace, step)
-        told = bool(question.changes or len(question.tables) > 1 or question.tables["plan"])
-        if told:
-            tables = {**question.tables, "plan": {"gpus": gpus} | question.tables["plan"]}
-            processes = _simulated(ScenarioRequest(tables, question.changes, question.folders)) | processes
+        has_scenario = bool(request.changes or len(request.tables) > 1 or request.tables["plan"])
+        if has_scenario:
+            tables = {**request.tables, "plan": {"gpus": gpus} | request.tables["plan"]}
+            processes = _simulated(ScenarioRequest(tables, request.changes, request.folders)) | processes
     elif step is not None:
-        raise InputError("--step is of a measured trace; write --trace FILE too")
+        raise InputError("--step selects a step of a measured trace; give --trace FILE too")
     else:
-        processes = _simulated(question)
+        processes = _simulated(request)
     try:
         out.write_text(json.dumps(chrome_trace.timelines_to_chrome_trace(processes), allow_nan=False), encoding="utf-8")
     except OSError as error:
@@ -57,14 +60,14 @@ def timeline(
     typer.echo(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
 
 
-def _simulated(question: ScenarioRequest) -> "dict[str, Timeline]":
-    scenario = scenario_of(question)
+def _simulated(request: ScenarioRequest) -> "dict[str, Timeline]":
+    scenario = scenario_from(request)
     name = f"{Path(scenario.model).name} on {scenario.plan.gpus} GPUs of {scenario.cluster.name}, simulated"
     return {name: predict(scenario).timeline}
 
 
 def _measured(file: Path, step: int | None) -> "tuple[int, dict[str, Timeline]]":
-    """Return the GPUs of the trace in *file*, and each rank's timeline of its *step* by a name; each from its start."""
+    """Return the number of GPUs of the trace in *file*, and the timelines of its ranks in *step*, by name."""
     from lbsim.measurements.trace import read_trace
     from lbsim.measurements.trace_timeline import measured_timeline, typical_step
 

@@ -1,6 +1,6 @@
-"""``lbsim tune``: the quickest plan, and the settings that make it so.
+"""``lbsim tune``: search for the fastest communication plan, and its settings.
 
-What the command alone needs is imported where it is used: late, for start-up time alone.
+Imports that only this command needs are inside the function, to keep start-up short.
 """
 
 from typing import Annotated
@@ -8,20 +8,23 @@ from typing import Annotated
 import typer
 
 from lbsim.cli import json_output
-from lbsim.cli.options import Format, OutputFormat, asking_for_a_scenario
+from lbsim.cli.options import Format, FormatOption, scenario_options
 from lbsim.cli.terminal import print_json, print_table
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["tune"]
 
-@asking_for_a_scenario
+
+@scenario_options
 def tune(
     scenario: Scenario,
     most_batch: Annotated[
-        int | None, typer.Option(metavar="SAMPLES", help="Let the batch a GPU double up to this, within memory.")
+        int | None,
+        typer.Option(metavar="SAMPLES", help="Also try larger batches per GPU: doublings up to this, within memory."),
     ] = None,
-    output: OutputFormat = Format.TABLE,
+    output: FormatOption = Format.TABLE,
 ) -> None:
-    """Find the quickest all-reduce, fusion and precision of gradients, and say what to set.
+    """Find the fastest all-reduce, fusion policy and gradient precision, and print the settings to use.
 
     For example:  lbsim tune --gpus 1024 --cluster mn-1 --software horovod-pytorch
     """
@@ -29,8 +32,8 @@ def tune(
 
     tuning = tune_scenario(scenario, most_batch)
     if output is Format.JSON:
-        print_json(json_output.of_tuning(tuning))
+        print_json(json_output.tuning_json(tuning))
     else:
-        from lbsim.cli.tables.advice import of_tuning
+        from lbsim.cli.tables.advice import tuning_table
 
-        print_table(of_tuning(tuning))
+        print_table(tuning_table(tuning))

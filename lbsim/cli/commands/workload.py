@@ -1,6 +1,6 @@
-"""``lbsim workload``: models of one's own, as files.
+"""``lbsim workload``: workload files of any torch model.
 
-The tracer is imported late: torch takes seconds to import, and is there only with the extra ``harness``.
+The tracer is imported late: torch takes seconds to import, and is installed only with the extra ``harness``.
 """
 
 from pathlib import Path
@@ -15,45 +15,57 @@ from lbsim.workload import workload_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lbsim.harness.tracing.trace_model import Traced
+    from lbsim.harness.tracing.trace_model import TracedModel
+
+__all__ = ["app", "trace", "workload"]
 
 _IMAGENET = 1_281_167
 """Training images of ILSVRC 2012."""
 
-app = typer.Typer(rich_markup_mode=None, help="Make a file of any torch model, for lbsim predict --model FILE.")
+app = typer.Typer(
+    rich_markup_mode=None, help="Write a workload file of any torch model, for lbsim predict --model FILE."
+)
 
 
 @app.callback()
 def workload() -> None:
-    """Keep ``trace`` a command of its own, though it is the only one."""
+    """Make ``trace`` a subcommand although it is the only one."""
 
 
 @app.command()
 def trace(
     target: Annotated[
-        str, typer.Argument(metavar="MODULE:CALLABLE", help="What makes the torch.nn.Module, e.g. my_models:resnet18.")
+        str,
+        typer.Argument(
+            metavar="MODULE:CALLABLE", help="Function or class that returns a torch.nn.Module, e.g. my_models:resnet18."
+        ),
     ],
     inputs: Annotated[
         list[str],
         typer.Option(
             "--input",
             metavar="SHAPE[:DTYPE]",
-            help="Of one sample, e.g. 3x224x224, 128:int64 or, by name, ids=128:int64; repeatable.",
+            help="Input shape of one sample, e.g. 3x224x224, 128:int64 or, by name, ids=128:int64; repeatable.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A .json file; printed if left out.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="In the training set; for the time of an epoch.")] = _IMAGENET,
-    validation_samples: Annotated[int, typer.Option(min=0, help="Likewise.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Output file (.json). Default: standard output.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Samples in the training set, for the time of an epoch.")
+    ] = _IMAGENET,
+    validation_samples: Annotated[int, typer.Option(min=0, help="Samples in the validation set.")] = 0,
     input_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of a sample as it is copied to the GPU, if not as it is fed.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Size of a sample as copied to the GPU, if it differs from the input's."),
     ] = None,
 ) -> None:
-    """Run a torch model on the meta device, which holds no weights, and write down what its layers cost.
+    """Run a torch model on the meta device, which holds no weights, and record the cost of its layers.
 
     For example:  lbsim workload trace my_models:resnet18 --input 3x224x224 --out resnet18.json
     """
     if out and out.suffix != ".json":
-        raise InputError(f"--out {out}: written as JSON; write e.g. --out {out.with_suffix('.json')}")
+        raise InputError(f"--out {out}: a workload file is JSON; write e.g. --out {out.with_suffix('.json')}")
     traced = _tracer()(
         target,
         inputs,
@@ -63,10 +75,10 @@ def trace(
     )
     _write(traced, out)
     if traced.unused:
-        typer.echo(f"lbsim: left out, for forward does not use them: {', '.join(traced.unused)}", err=True)
+        typer.echo(f"lbsim: omitted, because forward does not use them: {', '.join(traced.unused)}", err=True)
 
 
-def _tracer() -> "Callable[..., Traced]":
+def _tracer() -> "Callable[..., TracedModel]":
     try:
         from lbsim.harness.tracing.trace_model import trace as traced
     except ModuleNotFoundError as error:
@@ -83,7 +95,7 @@ def _bytes(text: str) -> float:
         raise InputError(f"--input-size: {error}") from None
 
 
-def _write(traced: "Traced", out: Path | None) -> None:
+def _write(traced: "TracedModel", out: Path | None) -> None:
     text = workload_file.workload_to_json(traced.workload)
     if out is None:
         typer.echo(text, nl=False)

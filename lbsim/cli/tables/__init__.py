@@ -1,1 +1,1 @@
-"""Answers as tables that people read, a file a command: 80 columns wide, without boxes, without colour."""
+"""Tables of results, 80 columns wide, without boxes or colours; one module for each command."""

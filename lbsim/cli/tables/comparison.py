@@ -1,4 +1,4 @@
-"""What differs between two answers, as tables."""
+"""Table of ``lbsim compare``: differences in inputs and in predictions."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,30 +14,33 @@ from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
-    # for their names alone; they are imported where they are made, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.cli.compare import Comparison, Difference
 
-_ASKED = frozenset(Scenario.model_fields)
+__all__ = ["comparison_table"]
+
+_INPUTS = frozenset(Scenario.model_fields)
+"""First parts of the paths of inputs."""
 
 
 _WIDEST = 18
-"""Characters of a value in a comparison; JSON has it whole."""
+"""Characters of a value; the JSON output is not cut."""
 
 
-def of_comparison(comparison: "Comparison", names: tuple[str, str]) -> RenderableType:
-    """Return each difference in what was asked of two scenarios, and each in what is answered."""
+def comparison_table(comparison: "Comparison", names: tuple[str, str]) -> RenderableType:
+    """Return the differences between two scenarios, and between their predictions; *names* are their files."""
     first, second = (Path(name).name for name in names)
     return Group(
         Text(f"{first} against {second} (lbsim {__version__})", style="bold"),
-        heading("Asked"),
+        heading("Inputs"),
         _differences(comparison.inputs, first, second),
-        heading("Answered"),
+        heading("Predictions"),
         _differences(comparison.outputs, first, second, ratios=True),
     )
 
 
 def _differences(differences: "Iterable[Difference]", *names: str, ratios: bool = False) -> RenderableType:
-    """Return a row a difference, with *ratios* if they say something."""
+    """Return one row for each difference, with *ratios* of second to first if wanted."""
     rows = [(row.path, _value(row.path, row.first), _value(row.path, row.second), row.ratio) for row in differences]
     if not rows:
         return Text("  no difference")
@@ -56,12 +59,12 @@ def _cut(text: str) -> str:
 
 
 def _value(path: str, value: object) -> str:
-    """Return an answer with its unit, and what was asked as it stands."""
+    """Return a predicted value with its unit, and an input as it is written."""
     if value is None:
         return "-"
     if isinstance(value, str):
         return Path(value).name if path == "model" else value
-    if not isinstance(value, int | float) or path.partition(".")[0] in _ASKED:
+    if not isinstance(value, int | float) or path.partition(".")[0] in _INPUTS:
         return str(value)
     if path.startswith("memory"):
         return amount(value, DATA)

@@ -1,4 +1,4 @@
-"""What profiles, models and recipes there are, as a table."""
+"""Table of ``lbsim profiles list``."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -8,12 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    # for their names alone; they are imported where they are made, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.cli.profile_listing import Entry
 
+__all__ = ["entries_table"]
 
-def of_entries(entries: "Iterable[Entry]") -> RenderableType:
-    """Return names with a line of description each, under the name of their kind."""
+
+def entries_table(entries: "Iterable[Entry]") -> RenderableType:
+    """Return names and descriptions, grouped by kind."""
     table = Table(box=None, show_header=False, pad_edge=False)
     kind = ""
     for entry in entries:

@@ -1,4 +1,4 @@
-"""A prediction as a table, and the spread of its ranks."""
+"""Table of ``lbsim predict``: assumptions, prediction with interval, step time and memory; variation over ranks."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lbsim.cli.json_output import QUANTILES
-from lbsim.cli.profile_listing import describe
+from lbsim.cli.profile_description import describe
 from lbsim.cli.tables._layout import amount, counted, heading, pairs, shares
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.prediction import Prediction, Range
@@ -18,25 +18,27 @@ from lbsim.units import DATA, SAMPLE_RATE, TIME, Dimension
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
-    # for their names alone; they are imported where they are made, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.simulation.per_rank import RankRuns
 
+__all__ = ["prediction_table", "ranks_table"]
 
-def of_prediction(prediction: Prediction) -> RenderableType:
-    """Return *prediction* with what was assumed, the answer and its interval, where the time goes, and memory."""
+
+def prediction_table(prediction: Prediction) -> RenderableType:
+    """Return the assumptions of *prediction*, its values with intervals, the breakdown of a step, and the memory."""
     scenario = prediction.scenario
     where = f"{counted(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name}"
     title = f"{Path(scenario.model).name} on {where} (lbsim {__version__})"
     return Group(
         Text(title, style="bold"),
-        heading("Assumed"),
+        heading("Assumptions"),
         pairs(_assumptions(prediction)),
-        heading("Predicted"),
-        _answers(prediction),
-        pairs([("why so wide", prediction.interval.reason)]),
-        heading("Where a step's time goes"),
+        heading("Prediction"),
+        _values(prediction),
+        pairs([("interval width", prediction.interval.reason)]),
+        heading("Step time"),
         _breakdown(prediction),
-        heading("Memory of a GPU"),
+        heading("Memory per GPU"),
         _memory(prediction),
     )
 
@@ -51,15 +53,15 @@ def _assumptions(prediction: Prediction) -> Iterator[tuple[str, str]]:
     nics = f"{cluster.nics} x " if cluster.nics > 1 else ""
     yield "link between nodes", f"{nics}{cluster.inter_node.name}: {describe(cluster.inter_node)}"
     yield "software", f"{scenario.software.name}: {describe(scenario.software)}"
-    yield "precision", f"{plan.precision}; gradients travel as {plan.gradient_precision}"
-    yield "batch", f"{plan.batch_per_gpu:,} per GPU, {plan.batch:,} in all"
+    yield "precision", f"{plan.precision}; gradients are sent as {plan.gradient_precision}"
+    yield "batch", f"{plan.batch_per_gpu:,} per GPU, {plan.batch:,} in total"
     yield "fusion", _fusion(prediction)
     yield "all-reduce", _all_reduce(prediction)
     yield "overlap", "communication runs during backward" if plan.overlap else "none: communication after backward"
     yield "optimizer", plan.optimizer
     yield "anchor", _anchor(scenario, prediction.compute_scale)
     if prediction.calibration is not None:
-        yield "calibration", f"{prediction.calibration}, whose values stand above instead of the profiles' own"
+        yield "calibration", f"{prediction.calibration}; its values above replace those of the profiles"
 
 
 def _fusion(prediction: Prediction) -> str:
@@ -84,20 +86,20 @@ def _all_reduce(prediction: Prediction) -> str:
 
 def _anchor(scenario: Scenario, scale: float) -> str:
     if scenario.anchor is None:
-        return "none; a measured throughput makes this surer, e.g. --anchor '218 samples/s'"
+        return "none; a measured throughput narrows the interval, e.g. --anchor '218 samples/s'"
     rate = SAMPLE_RATE.short(scenario.anchor.throughput)
-    return f"{rate} measured at {counted(scenario.anchor.gpus, 'GPU')}: compute takes {scale:.3g} of the time modelled"
+    return f"{rate} measured at {counted(scenario.anchor.gpus, 'GPU')}: compute time scaled by {scale:.3g}"
 
 
-def _answers(prediction: Prediction) -> Table:
+def _values(prediction: Prediction) -> Table:
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("", min_width=26)
     table.add_column("", justify="right")
     table.add_column(f"{100 * prediction.interval.level:.3g}% interval", justify="right")
     rows: list[tuple[str, str, float, Dimension | None]] = [
         ("throughput", "throughput", prediction.throughput, SAMPLE_RATE),
-        ("throughput of a GPU", "throughput_per_gpu", prediction.throughput_per_gpu, SAMPLE_RATE),
-        ("step", "step_time", prediction.step_time, TIME),
+        ("throughput per GPU", "throughput_per_gpu", prediction.throughput_per_gpu, SAMPLE_RATE),
+        ("step time", "step_time", prediction.step_time, TIME),
         ("efficiency vs one GPU", "scaling_efficiency", prediction.scaling_efficiency, None),
         ("efficiency vs one node", "scaling_efficiency_vs_node", prediction.scaling_efficiency_vs_node, None),
         (f"{prediction.scenario.plan.epochs:g} epochs", "time_to_train", prediction.time_to_train, TIME),
@@ -132,11 +134,13 @@ def _memory(prediction: Prediction) -> Table:
     return pairs([("needed", share), ("of which", inside)])
 
 
-def of_ranks(runs: "RankRuns") -> RenderableType:
-    """Return the distribution of step time, and who was slowest most often."""
+def ranks_table(runs: "RankRuns") -> RenderableType:
+    """Return the distribution of step time over simulated steps, and the ranks that were slowest most often."""
     steps = len(runs.step_times)
     rows = [(f"{share:.0%} of steps within", TIME.short(runs.quantile(share))) for share in QUANTILES]
     mean = f"{TIME.short(runs.mean)}, standard deviation {TIME.short(runs.spread, 2)}"
     slowest = ", ".join(f"GPU {rank} in {counted(times, 'step')}" for rank, times in runs.most_often_slowest(3))
-    title = f"{counted(steps, 'step')} rank by rank, seed {runs.seed}"
-    return Group(heading(title), pairs([("mean", mean), *rows[1:], ("slowest", slowest or "none: all alike")]))
+    title = f"{counted(steps, 'step')} simulated rank by rank, seed {runs.seed}"
+    return Group(
+        heading(title), pairs([("mean", mean), *rows[1:], ("slowest", slowest or "none: all ranks are equal")])
+    )

@@ -1,4 +1,4 @@
-"""The targets as a table to read: 80 columns wide."""
+"""Table of ``lbsim validate --targets``: accuracy targets, 80 columns wide."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -10,6 +10,8 @@ from rich.text import Text
 
 from lbsim.evaluation.targets.evaluate import TargetRow, reason
 
+__all__ = ["targets_table"]
+
 _Columns = tuple[tuple[str, int], ...]
 _ERRORS: _Columns = (
     ("absolute relative errors", 28),
@@ -19,19 +21,21 @@ _ERRORS: _Columns = (
     ("in row", 15),
     ("", 8),
 )
-"""Names and characters."""
+"""Column names and widths in characters."""
 _SHARES: _Columns = (("shares of the rows", 47), ("rows", 4), ("share", 5), ("aim", 10), ("", 8))
-_TO_THE_LEFT = {"absolute relative errors", "shares of the rows", "in row", ""}
+_LEFT_ALIGNED = {"absolute relative errors", "shares of the rows", "in row", ""}
 
 
-def of_lines(lines: Sequence[TargetRow]) -> RenderableType:
-    """Return the errors target by target, then the shares, and last the reasons for what is missed or not here."""
+def targets_table(lines: Sequence[TargetRow]) -> RenderableType:
+    """Return the errors by target, then the shares, then the reason for each target that is missed or not available."""
     errors = [line for line in lines if line.share_aim is None]
     shares = [line for line in lines if line.share_aim is not None]
-    return Group(*_sheet(errors, _ERRORS, _of_errors), Text(), *_sheet(shares, _SHARES, _of_share), *_reasons(lines))
+    return Group(
+        *_section(errors, _ERRORS, _error_cells), Text(), *_section(shares, _SHARES, _share_cells), *_reasons(lines)
+    )
 
 
-def _sheet(
+def _section(
     lines: Sequence[TargetRow], columns: _Columns, cells: Callable[[TargetRow], tuple[str, ...]]
 ) -> Iterator[RenderableType]:
     yield _table(columns, [tuple(name for name, _ in columns)])
@@ -43,34 +47,34 @@ def _sheet(
 def _table(columns: _Columns, rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
     for name, width in columns:
-        left = name in _TO_THE_LEFT
+        left = name in _LEFT_ALIGNED
         table.add_column(width=width, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _of_errors(line: TargetRow) -> tuple[str, ...]:
-    mean, worst = _cent(line.mean, 1), _cent(line.worst)
+def _error_cells(line: TargetRow) -> tuple[str, ...]:
+    mean, worst = _percent(line.mean, 1), _percent(line.worst)
     aims = _aim(line.mean_aim), _aim(line.worst_aim)
     return f"  {line.what}", _count(line), mean, aims[0], worst, aims[1], line.worst_id, line.verdict
 
 
-def _of_share(line: TargetRow) -> tuple[str, ...]:
+def _share_cells(line: TargetRow) -> tuple[str, ...]:
     low, high = line.share_aim or (0.0, 1.0)
     aim = _aim(low) if low == high else f"{low:.0%} to {high:.0%}" if high < 1 else f"{low:.0%} up"
-    return f"  {line.what}", _count(line), _cent(line.share), aim, line.verdict
+    return f"  {line.what}", _count(line), _percent(line.share), aim, line.verdict
 
 
 def _reasons(lines: Sequence[TargetRow]) -> Iterator[RenderableType]:
-    told: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         why = line.missing or reason(line)
         if why:
-            told.setdefault((line.target, why), []).append(line.what)
-    if told:
-        yield Text("\nMissed, or not here, and why", style="bold")
-    for (target, why), whats in told.items():
+            reasons.setdefault((line.target, why), []).append(line.what)
+    if reasons:
+        yield Text("\nReasons for missed and missing targets", style="bold")
+    for (target, why), whats in reasons.items():
         yield Padding(Text(f"{target} ({'; '.join(whats)}): {why}"), (0, 0, 0, 2))
 
 
@@ -78,7 +82,7 @@ def _count(line: TargetRow) -> str:
     return str(line.rows) if line.rows else ""
 
 
-def _cent(share: float | None, digits: int = 0) -> str:
+def _percent(share: float | None, digits: int = 0) -> str:
     return "" if share is None else f"{share:.{digits}%}"
 
 

@@ -1,4 +1,4 @@
-"""One all-reduce as a table, and many in the columns of nccl-tests."""
+"""Tables of ``lbsim collective``: one all-reduce, or many in the columns of nccl-tests."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -11,29 +11,33 @@ from lbsim.cli.tables._layout import heading, pairs
 from lbsim.units import DATA, DATA_RATE, TIME
 
 if TYPE_CHECKING:
-    # for their names alone; they are imported where they are made, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.communication.collective_time import Timing
 
+__all__ = ["nccl_tests_table", "timing_table"]
+
 _FP32 = 4
-"""Bytes of a number, as nccl-tests counts them unless told otherwise."""
+"""Bytes of a float, the default type of nccl-tests."""
 
 
-def of_timing(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
-    """Return one all-reduce and its phases; *done* is when each rank is, where that was asked."""
+def timing_table(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
+    """Return one all-reduce and its phases; *done* holds the finish time of each rank in seconds, if simulated."""
     rows = [
         ("time", TIME.short(timing.time)),
         ("algorithmic bandwidth", DATA_RATE.short(timing.algorithmic_bandwidth)),
         ("bus bandwidth", DATA_RATE.short(timing.bus_bandwidth)),
     ]
     rows += (
-        [("rank by rank", f"first done after {TIME.short(min(done))}, last {TIME.short(max(done))}")] if done else []
+        [("rank by rank", f"first finishes after {TIME.short(min(done))}, last after {TIME.short(max(done))}")]
+        if done
+        else []
     )
     title = f"{timing.collective.algorithm} all-reduce of {DATA.short(timing.message)} over {timing.fabric.gpus:,} GPUs"
     return Group(Text(title, style="bold"), pairs(rows), heading("Phases"), _phases(timing))
 
 
-def of_sweep(timings: "Iterable[Timing]") -> RenderableType:
-    """Return the columns that nccl-tests prints; it reads as its output does, in fp32 and summed."""
+def nccl_tests_table(timings: "Iterable[Timing]") -> RenderableType:
+    """Return the output format of nccl-tests for sums of fp32 numbers, which its parsers can read."""
     lines = [
         f"#{'':53}out-of-place",
         f"#{'size':>12}{'count':>14}{'type':>8}{'redop':>8}{'root':>6}{'time':>11}{'algbw':>9}{'busbw':>9}",

@@ -1,4 +1,4 @@
-"""Observed beside predicted, class by class."""
+"""Table of ``lbsim validate``: observed and predicted values, by class."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,13 +10,15 @@ from rich.text import Text
 from lbsim.cli.tables._layout import amount, counted, percent, significant
 
 if TYPE_CHECKING:
-    # for their names alone; they are imported where they are made, for start-up time
+    # for annotations; importing them here would lengthen start-up
     from lbsim.evaluation.residual import Residual
     from lbsim.evaluation.validate import Accuracy, Validation
 
+__all__ = ["validation_table"]
 
-def of_validation(validation: "Validation") -> RenderableType:
-    """Return every result, by class, with the mean error of each class and, last, of all."""
+
+def validation_table(validation: "Validation") -> RenderableType:
+    """Return every case by class, with the mean error of each class and, at the end, of all cases."""
     parts: list[RenderableType] = []
     for name, accuracy in validation.by("class").items():
         parts += [Text(name, style="bold"), _results(validation.groups("class")[name], accuracy), Text()]
@@ -27,7 +29,7 @@ def _results(results: "Iterable[Residual]", accuracy: "Accuracy") -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
     table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
     table.add_column("id", width=9, overflow="fold")
-    table.add_column("quantity", "mean, share inside", width=22)
+    table.add_column("quantity", "mean, coverage", width=22)
     table.add_column("observed", justify="right", width=8)
     table.add_column("predicted", justify="right", width=9)
     table.add_column("error", percent(accuracy.mean_absolute_relative_error), justify="right", width=7)
@@ -57,5 +59,5 @@ def _result(result: "Residual") -> tuple[str, ...]:
 def _in_words(accuracy: "Accuracy") -> str:
     error, largest = percent(accuracy.mean_absolute_relative_error), percent(accuracy.max_absolute_relative_error)
     covered = accuracy.interval_coverage
-    inside = "" if covered is None else f", {percent(covered, 0)} inside their interval"
-    return f"mean error {error}, largest {largest}{inside}, over {counted(accuracy.count, 'observed figure')}"
+    inside = "" if covered is None else f", {percent(covered, 0)} inside the interval"
+    return f"mean error {error}, largest {largest}{inside}, over {counted(accuracy.count, 'observed value')}"

@@ -1,1 +1,1 @@
-"""Benchmarks that write traces."""
+"""Benchmarks of steps, all-reduces and scaling, which write traces."""

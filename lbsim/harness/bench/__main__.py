@@ -1,4 +1,4 @@
-"""The command ``python -m lbsim.harness.bench``."""
+"""Command ``python -m lbsim.harness.bench``."""
 
 import os
 import sys
@@ -7,4 +7,4 @@ from lbsim.harness.bench.cli import main
 
 exit_code = main()
 sys.stdout.flush()
-os._exit(exit_code)  # at once, as the other commands end
+os._exit(exit_code)  # without the interpreter's teardown, in which torch's communication threads sometimes abort

@@ -1,64 +1,71 @@
-"""Times all-reduces by size, algorithm and precision, as nccl-tests does."""
+"""Benchmark of all-reduces by size, algorithm and precision, as nccl-tests does."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from typing import get_args
 
 import torch
 
 from lbsim.errors import InputError
-from lbsim.harness.bench.evidence import evidence
+from lbsim.harness.bench.options import AllReduceOptions
+from lbsim.harness.bench.provenance import provenance
 from lbsim.harness.communication import collectives
-from lbsim.harness.communication.options import DTYPES, CommunicationOptions, Precision
-from lbsim.harness.communication.process_group import Ranks, gathered, together
+from lbsim.harness.communication.options import DTYPES, CommunicationOptions, CommunicationPrecision
+from lbsim.harness.communication.process_group import ProcessGroup, all_gather, on_all_ranks
 from lbsim.harness.communication.step_recorder import clock
 from lbsim.measurements.trace import Trace, TraceEntry
 
-TYPES: dict[Precision, str] = {"fp32": "float", "fp16": "half", "bf16": "bfloat16"}
-"""As nccl-tests calls them."""
+__all__ = ["measure", "row", "rows"]
+
+TYPES: dict[CommunicationPrecision, str] = {"fp32": "float", "fp16": "half", "bf16": "bfloat16"}
+"""Names of the precisions in nccl-tests."""
 HEADER = f"{'size':>12} {'count':>12} {'type':>9} {'redop':>6} {'time':>10} {'algbw':>8} {'busbw':>8}"
 UNITS = f"{'(B)':>12} {'(elements)':>12} {'':>9} {'':>6} {'(us)':>10} {'(GB/s)':>8} {'(GB/s)':>8}"
+LARGEST = 2**36
+"""Bytes of the largest message."""
 
 
-def measure(
-    place: Ranks,
-    *,
-    sizes: Sequence[float],
-    algorithms: Sequence[str],
-    precisions: Sequence[str],
-    options: CommunicationOptions,
-    repeats: int,
-    progress: Callable[[], None],
-) -> Trace:
-    """Return the times of all-reduces of *sizes* bytes, one after another without a pause, after a warm-up.
+def measure(group: ProcessGroup, options: AllReduceOptions, progress: Callable[[], None] = lambda: None) -> Trace:
+    """Return the seconds of all-reduces that run one after another without a pause, after a warm-up.
 
-    A sample is one all-reduce, averaged over ranks as nccl-tests does; *progress* is called after each kind of them.
+    A sample is the time of one all-reduce, averaged over ranks as nccl-tests does. All ranks of *group* call this
+    together; *progress* is called after each size. Raises InputError on all ranks for options that are invalid or
+    differ between ranks.
     """
-    place.require_same({"sizes": sizes, "algorithms": algorithms, "precisions": precisions, "repeats": repeats})
-    together(lambda: _check(place, sizes, algorithms, precisions, options))
-    stands_on = evidence(place)  # before it adds to the load
-    observations = []
-    for name in algorithms:
-        way = collectives.algorithm(name, options.group_size, options.hybrid_threshold, options.timeout)
-        for precision, size in product(precisions, sizes):
+    group.require_same({name: getattr(options, name) for name in ("sizes", "algorithms", "precisions", "repeats")})
+    on_all_ranks(lambda: _check(group, options))
+    source = provenance(group)  # before the benchmark adds to the load
+    communication, observations = options.communication, []
+    for name in options.algorithms:
+        algorithm = collectives.algorithm(
+            name, communication.group_size, communication.hybrid_threshold, communication.timeout
+        )
+        for precision, size in product(options.precisions, options.sizes):
             dtype = DTYPES[precision]  # type: ignore[index]  # checked
-            count = max(1, round(size / dtype.itemsize / way.multiple)) * way.multiple
-            samples = list(_samples(place, way, torch.zeros(count, dtype=dtype, device=place.device), repeats))
+            count = max(1, round(size / dtype.itemsize / algorithm.multiple)) * algorithm.multiple
+            flat = torch.zeros(count, dtype=dtype, device=group.device)
+            samples = list(_samples(group, algorithm, flat, options.repeats))
             message = count * dtype.itemsize
-            settings = {"all_reduce": name, "carrier": way.carrier(message), "precision": precision, "message": message}
-            observations.append(TraceEntry(quantity="all_reduce", settings=settings, samples=_over_ranks(samples)))
+            carrier = algorithm.carrier(message)
+            settings = {"all_reduce": name, "carrier": carrier, "precision": precision, "message": message}
+            samples_mean = _mean_over_ranks(samples)
+            observations.append(TraceEntry(quantity="all_reduce", settings=settings, samples=samples_mean))
             progress()
     return Trace(
         measured="all-reduce",
-        evidence=stands_on,
-        gpus=place.size,
-        settings={"repeats": repeats, "group_size": options.group_size, "samples": "mean over ranks, back to back"},
+        evidence=source,
+        gpus=group.size,
+        settings={
+            "repeats": options.repeats,
+            "group_size": communication.group_size,
+            "samples": "mean over ranks, back to back",
+        },
         observations=tuple(observations),
     )
 
 
 def rows(trace: Trace) -> Iterator[str]:
-    """Yield the lines of *trace* in nccl-tests' columns, a heading for each algorithm."""
+    """Yield the lines of *trace* in nccl-tests' columns, with a heading per algorithm."""
     heading = None
     for observation in trace.observations:
         settings = observation.settings
@@ -66,14 +73,15 @@ def rows(trace: Trace) -> Iterator[str]:
             heading = settings["all_reduce"]
             yield from (f"# all_reduce {heading}, {trace.gpus} ranks", f"#{HEADER[1:]}", f"#{UNITS[1:]}")
         precision, message = settings["precision"], settings["message"]
-        count = int(message) // DTYPES[precision].itemsize  # type: ignore[arg-type, index]  # of our own making
-        yield row(float(message), count, str(precision), observation.median, trace.gpus)  # type: ignore[arg-type]
+        count = int(message) // DTYPES[precision].itemsize  # type: ignore[arg-type, index]  # written by measure
+        yield row(float(message), count, str(precision), observation.median, trace.gpus)  # type: ignore[arg-type]  # written by measure
 
 
 def row(message: float, count: int, precision: str, seconds: float, gpus: int) -> str:
-    r"""Return one line: bus bandwidth is :math:`2(n-1)/n \cdot S/t`, what each link carries whatever the ranks.
+    r"""Return one line in nccl-tests' columns.
 
-    nccl-tests, doc/PERFORMANCE.md.
+    Bus bandwidth is :math:`2(n-1)/n \cdot S/t`, the bandwidth of each link for any number of ranks: nccl-tests,
+    doc/PERFORMANCE.md. *message* is in bytes, *count* in elements.
 
     >>> row(1048576, 262144, "fp32", 1e-3, 4).split()
     ['1048576', '262144', 'float', 'sum', '1000.00', '1.049', '1.573']
@@ -87,42 +95,38 @@ def row(message: float, count: int, precision: str, seconds: float, gpus: int) -
     )
 
 
-def _samples(place: Ranks, way: collectives.AllReduce, flat: torch.Tensor, repeats: int) -> Iterator[float]:
-    timer = clock(place.device)
+def _samples(
+    group: ProcessGroup, algorithm: collectives.AllReduceAlgorithm, flat: torch.Tensor, repeats: int
+) -> Iterator[float]:
+    timer = clock(group.device)
     for _ in range(max(3, repeats // 4)):
-        way(flat)
-    if place.device.type == "cuda":
-        torch.cuda.synchronize(place.device)
+        algorithm(flat)
+    if group.device.type == "cuda":
+        torch.cuda.synchronize(group.device)
     marks = [timer.mark()]
     for _ in range(repeats):
-        way(flat)
+        algorithm(flat)
         marks.append(timer.mark())
     yield from (timer.between(start, end) for start, end in pairwise(marks))
 
 
-def _over_ranks(samples: list[float]) -> tuple[float, ...]:
-    everyones = gathered(samples)
-    return tuple(round(sum(each) / len(each), 8) for each in zip(*everyones, strict=True))
+def _mean_over_ranks(samples: list[float]) -> tuple[float, ...]:
+    return tuple(round(sum(each) / len(each), 8) for each in zip(*all_gather(samples), strict=True))
 
 
-def _check(
-    place: Ranks,
-    sizes: Sequence[float],
-    algorithms: Sequence[str],
-    precisions: Sequence[str],
-    options: CommunicationOptions,
-) -> None:
-    if place.size == 1:
+def _check(group: ProcessGroup, options: AllReduceOptions) -> None:
+    if group.size == 1:
         raise InputError(
-            "one process has nobody to reduce with; write torchrun --nproc-per-node 2 -m lbsim.harness.bench all-reduce"
+            "an all-reduce needs two ranks; write torchrun --nproc-per-node 2 -m lbsim.harness.bench all-reduce"
         )
-    strange = [precision for precision in precisions if precision not in get_args(Precision)]
-    if strange:
-        raise InputError(f"--precisions: no '{strange[0]}'; there are: {', '.join(get_args(Precision))}")
-    for name in algorithms:
+    unsupported = [precision for precision in options.precisions if precision not in get_args(CommunicationPrecision)]
+    if unsupported:
+        valid = ", ".join(get_args(CommunicationPrecision))
+        raise InputError(f"--precisions: no '{unsupported[0]}'; there are: {valid}")
+    for name in options.algorithms:
         CommunicationOptions.of(all_reduce=name)
         if name != "backend":
-            collectives.checked_group_size(options.group_size)
-    faults = [size for size in sizes if not 1 <= size <= 2**36]
-    if faults or not sizes:
-        raise InputError(f"--sizes: {faults[0] if faults else 'none'}; write sizes from 1 B to 64 GiB, e.g. '8 B'")
+            collectives.checked_group_size(options.communication.group_size)
+    invalid = [size for size in options.sizes if not 1 <= size <= LARGEST]
+    if invalid or not options.sizes:
+        raise InputError(f"--sizes: {invalid[0] if invalid else 'none'}; write sizes from 1 B to 64 GiB, e.g. '8 B'")

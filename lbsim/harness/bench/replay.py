@@ -1,4 +1,4 @@
-"""A model that waits instead of computing, as long as a trace says, so that many ranks share few cores."""
+"""Replay of a trace: a module that waits for recorded times instead of computing, so that ranks can share cores."""
 
 import time
 from pathlib import Path
@@ -11,11 +11,13 @@ from lbsim.errors import InputError
 from lbsim.measurements.trace import RankTimeline, Trace, read_trace
 from lbsim.measurements.trace_timeline import timelines_of
 
+__all__ = ["Replay"]
+
 
 class Replay(nn.Module):
-    """Takes forward, each gradient and the update from the steps of one recorded rank, step after step, over and over.
+    """Waits for the forward pass, each gradient and the update of the recorded steps of one rank, in a cycle.
 
-    Its gradients have the recorded sizes, and are the rank's number, so that their mean can be checked.
+    Its gradients have the recorded sizes, and all elements equal *rank*, so that their mean can be checked.
     """
 
     def __init__(self, timelines: list[RankTimeline], rank: int = 0) -> None:
@@ -24,18 +26,18 @@ class Replay(nn.Module):
         self._timelines, self._step, self._start = timelines, -1, 0.0
         first = timelines[0]
         self.names = [gradient.name for gradient in reversed(first.gradients)]
-        """In the order of the parameters, as the recorded model had them."""
+        """Names of the parameters, in the order of the recorded model."""
         self._weights = nn.ParameterList([nn.Parameter(torch.zeros(g.elements)) for g in reversed(first.gradients)])
-        self._pace = [_Pace.of(timeline) for timeline in timelines]
+        self._steps = [_RecordedStep.of(timeline) for timeline in timelines]
 
     @classmethod
     def read(cls, file: Path, rank: int = 0) -> "Replay":
-        """Return what replays *rank* of the trace in *file*, or, if it has fewer, one of those it has."""
+        """Return a replay of *rank*, modulo the ranks recorded, of the trace *file*; InputError if it has no times."""
         return cls.of(read_trace(file), str(file), rank)
 
     @classmethod
     def of(cls, trace: Trace, name: str, rank: int = 0) -> "Replay":
-        """Return what replays *rank* of *trace*; InputError if that has no timelines with the time of each gradient."""
+        """Return a replay of *rank* in *trace*; InputError, with *name*, if it has no times of gradients."""
         recorded = sorted({timeline.rank for timeline in trace.timelines})
         if not recorded:
             raise InputError(f"{name}: no timelines to replay; take a trace with bench scaling or bench step")
@@ -46,26 +48,26 @@ class Replay(nn.Module):
         return cls(timelines, rank)
 
     def named(self) -> list[tuple[str, nn.Parameter]]:
-        """Return the parameters by the names that they had in the trace."""
+        """Return the parameters with their names in the trace."""
         return list(zip(self.names, self._weights, strict=True))
 
     def forward(self) -> Tensor:
-        """Wait as long as forward took, and return what ``backward`` can be called on."""
-        self._step = (self._step + 1) % len(self._pace)
-        _wait_until(time.perf_counter() + self._pace[self._step].forward)
+        """Wait for the time of the forward pass; return a tensor whose ``backward`` waits for the gradients."""
+        self._step = (self._step + 1) % len(self._steps)
+        _wait_until(time.perf_counter() + self._steps[self._step].forward)
         carried = torch.zeros((), requires_grad=True)
         for index, weight in enumerate(self._weights):
-            carried = cast("Tensor", _Layer.apply(carried, weight, self, index))  # type: ignore[no-untyped-call]
+            carried = cast("Tensor", _Layer.apply(carried, weight, self, index))  # type: ignore[no-untyped-call]  # torch
         self._start = time.perf_counter()
         return carried
 
     def update(self) -> None:
-        """Wait as long as the optimizer took."""
-        _wait_until(time.perf_counter() + self._pace[self._step].update)
+        """Wait for the time of the update."""
+        _wait_until(time.perf_counter() + self._steps[self._step].update)
 
     def until_ready(self, index: int) -> None:
-        """Wait until the gradient of the parameter at *index* is due."""
-        _wait_until(self._start + self._pace[self._step].ready[index])
+        """Wait until the recorded ready time of the gradient of the parameter at *index*."""
+        _wait_until(self._start + self._steps[self._step].ready[index])
 
 
 class _Layer(torch.autograd.Function):
@@ -76,20 +78,20 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        made = torch.full((ctx.elements,), float(ctx.replay.rank))
+        gradient = torch.full((ctx.elements,), float(ctx.replay.rank))
         ctx.replay.until_ready(ctx.index)
-        return gradients[0], made, None, None
+        return gradients[0], gradient, None, None
 
 
-class _Pace:
-    """One recorded step as seconds to wait."""
+class _RecordedStep:
+    """Recorded step: seconds of forward, of each gradient after it, and of the update."""
 
     def __init__(self, forward: float, ready: list[float], update: float) -> None:
         self.forward, self.ready, self.update = forward, ready, update
 
     @classmethod
-    def of(cls, timeline: RankTimeline) -> "_Pace":
-        """Return the waits of *timeline*; a gradient that was never ready comes with the one before it."""
+    def of(cls, timeline: RankTimeline) -> "_RecordedStep":
+        """Return the times of *timeline*; a gradient that was never ready gets the time of the one before it."""
         marks, latest, ready = timeline.marks, 0.0, []
         for gradient in timeline.gradients:
             latest = max(latest, 0.0 if gradient.ready is None else gradient.ready - marks["forward"])
@@ -99,7 +101,7 @@ class _Pace:
 
 
 def _wait_until(due: float) -> None:
-    """Sleep: a wait that spins would take the core that another rank waits for."""
-    left = due - time.perf_counter()
-    if left > 0:
-        time.sleep(left)
+    """Sleep until *due*; spinning would take the core from another rank."""
+    remaining = due - time.perf_counter()
+    if remaining > 0:
+        time.sleep(remaining)

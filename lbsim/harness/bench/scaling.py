@@ -1,141 +1,127 @@
-"""Times real, or replayed, steps over ranks, and keeps each rank's timeline."""
+"""Benchmark of steps over ranks, of a model or of a replayed trace, with the timeline of each rank."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from lbsim.errors import InputError
-from lbsim.harness.bench.evidence import evidence
-from lbsim.harness.bench.model import build, subject
+from lbsim.harness import models
+from lbsim.harness.bench.model import prepare
+from lbsim.harness.bench.options import ScalingOptions
+from lbsim.harness.bench.provenance import provenance
 from lbsim.harness.bench.replay import Replay
-from lbsim.harness.communication.ddp import attach
-from lbsim.harness.communication.gradient_engine import Engine, GradientEngine
+from lbsim.harness.communication.engine import Engine
+from lbsim.harness.communication.engines import OVERLAPPING, attach
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
-from lbsim.harness.communication.process_group import Ranks, gathered, together
+from lbsim.harness.communication.process_group import ProcessGroup, all_gather, on_all_ranks
 from lbsim.harness.communication.step_recorder import StepRecorder, clock
 from lbsim.measurements.trace import RankTimeline, Setting, Trace, TraceEntry
 
+__all__ = ["measure"]
+
+_CLASSES = 1000
+
 
 @dataclass(frozen=True)
-class Work:
-    """What a step computes."""
+class _StepFunctions:
+    """Parts of a step, of a model or of a replay."""
 
-    parameters: list[tuple[str, nn.Parameter]]
     forward: Callable[[], Tensor]
-    zero: Callable[[], None]
+    zero_gradients: Callable[[], None]
     update: Callable[[], object]
     engine: Engine
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to compute: a model, or, if there is a *replay*, waits by that trace."""
+def measure(group: ProcessGroup, options: ScalingOptions, progress: Callable[[], None] = lambda: None) -> Trace:
+    """Return a trace of the measured steps: each rank's step times in seconds and timelines.
 
-    model: str
-    shape: tuple[int, ...]
-    batch: int
-    precision: str
-    replay: Path | None
-    engine: str = "lbsim"
-
-    @property
-    def settings(self) -> dict[str, Setting]:
-        """As the trace has them."""
-        if self.replay is not None:
-            return {"engine": self.engine, "replay": str(self.replay)}
-        return {
-            "engine": self.engine,
-            "model": self.model,
-            "input": "x".join(map(str, self.shape)),
-            "batch_per_gpu": self.batch,
-            "precision": self.precision,
-        }
-
-
-def measure(
-    place: Ranks,
-    request: Request,
-    options: CommunicationOptions,
-    *,
-    steps: int,
-    warm_up: int,
-    progress: Callable[[], None],
-) -> Trace:
-    """Return the timelines of *steps* steps on all ranks, and how long each rank's were, end to end."""
-    alike: dict[str, object] = {name: chosen for name, chosen in request.settings.items() if name != "replay"}
-    place.require_same(alike | {"steps": steps, "warm_up": warm_up})
-    stands_on = evidence(place)  # before it adds to the load
-    work, recorder = _prepare(place, request, options)
-    if options.timed and options.fusion_trace is None:
-        warm_up = max(warm_up, options.fusion_warm_up)  # what is kept was planned by times
-    for number in range(warm_up + steps):
+    All ranks of *group* call this together; *progress* is called after each step. Raises InputError on all ranks for
+    options that are invalid or differ between ranks.
+    """
+    same: dict[str, object] = {name: value for name, value in options.compute_settings.items() if name != "replay"}
+    group.require_same(same | {"steps": options.steps, "warm_up": options.warm_up})
+    source = provenance(group)  # before the benchmark adds to the load
+    step, recorder = _prepare(group, options)
+    warm_up = options.warm_up
+    if options.communication.timed and options.communication.fusion_trace is None:
+        warm_up = max(warm_up, options.communication.fusion_warm_up)  # measured steps use the plan by times
+    for number in range(warm_up + options.steps):
         recording = recorder if number >= warm_up else None
-        work.engine.recorder = recording
-        _step(work, recording)
+        step.engine.recorder = recording
+        _run(step, recording)
         progress()
-    note = work.engine.note
-    work.engine.close()
-    timelines = [timeline for each in gathered(recorder.timelines()) for timeline in each]
+    note = step.engine.note
+    step.engine.close()
+    timelines = [timeline for of_rank in all_gather(recorder.timelines()) for timeline in of_rank]
+    counts: dict[str, Setting] = {"steps": options.steps, "warm_up": warm_up, "note": note}
     return Trace(
         measured="scaling",
-        evidence=stands_on,
-        gpus=place.size,
-        settings=request.settings | _settings(options) | {"steps": steps, "warm_up": warm_up, "note": note},
-        observations=tuple(_observations(timelines, place.size)),
+        evidence=source,
+        gpus=group.size,
+        settings=options.compute_settings | _settings(options.communication) | counts,
+        observations=tuple(_observations(timelines, group.size)),
         timelines=tuple(timelines),
     )
 
 
-def _prepare(place: Ranks, request: Request, options: CommunicationOptions) -> tuple[Work, StepRecorder]:
-    if request.replay is not None and request.engine != "lbsim":
-        raise InputError("--replay: waits have no module for DistributedDataParallel; write --engine lbsim")
-    if request.replay is not None:
-        file = request.replay
-        replay = together(lambda: Replay.read(file, place.rank))
-        named = replay.named()
-        recorder = _recorder(place, named)
-        engine = GradientEngine(named, options)
-        return Work(named, replay, lambda: _forget(named), replay.update, engine), recorder
-    ready = together(
-        lambda: subject(
-            build(request.model, request.shape, 1000), request.shape, request.batch, request.precision, place.device
-        )
-    )
-    named = [(name, p) for name, p in ready.model.named_parameters() if p.requires_grad]
-    recorder = _recorder(place, named)
-    through, either = attach(request.engine, ready.model, options, recorder)
-    optimizer = ready.optimizer
-    return Work(named, lambda: ready.forward(through), optimizer.zero_grad, optimizer.step, either), recorder
+def _prepare(group: ProcessGroup, options: ScalingOptions) -> tuple[_StepFunctions, StepRecorder]:
+    if options.engine not in OVERLAPPING:
+        raise InputError(f"no engine '{options.engine}'; there are: {', '.join(OVERLAPPING)}")
+    return _prepare_model(group, options) if options.replay is None else _prepare_replay(group, options)
 
 
-def _recorder(place: Ranks, named: list[tuple[str, nn.Parameter]]) -> StepRecorder:
-    return StepRecorder(place.rank, clock(place.device), [(name, parameter.numel()) for name, parameter in named])
+def _prepare_replay(group: ProcessGroup, options: ScalingOptions) -> tuple[_StepFunctions, StepRecorder]:
+    if options.engine != "lbsim" or options.replay is None:
+        raise InputError("--replay: DistributedDataParallel needs a model; write --engine lbsim")
+    file = options.replay
+    replay = on_all_ranks(lambda: Replay.read(file, group.rank))
+    parameters = replay.named()
+    engine = FusionEngine(parameters, options.communication)
+    step = _StepFunctions(replay, lambda: _zero_gradients(parameters), replay.update, engine)
+    return step, _recorder(group, parameters)
 
 
-def _forget(named: list[tuple[str, nn.Parameter]]) -> None:
-    for _, parameter in named:
+def _prepare_model(group: ProcessGroup, options: ScalingOptions) -> tuple[_StepFunctions, StepRecorder]:
+    def load() -> nn.Module:
+        return models.build_model(options.model, options.shape, _CLASSES)
+
+    setup = on_all_ranks(lambda: prepare(load(), options.shape, options.batch_per_gpu, options.precision, group.device))
+    parameters = [(name, p) for name, p in setup.model.named_parameters() if p.requires_grad]
+    recorder = _recorder(group, parameters)
+    module, engine = attach(options.engine, setup.model, options.communication, recorder)
+    optimizer = setup.optimizer
+    step = _StepFunctions(lambda: setup.forward(module), optimizer.zero_grad, optimizer.step, engine)
+    return step, recorder
+
+
+def _recorder(group: ProcessGroup, parameters: list[tuple[str, nn.Parameter]]) -> StepRecorder:
+    return StepRecorder(group.rank, clock(group.device), [(name, p.numel()) for name, p in parameters])
+
+
+def _zero_gradients(parameters: list[tuple[str, nn.Parameter]]) -> None:
+    for _, parameter in parameters:
         parameter.grad = None
 
 
-def _step(work: Work, recorder: StepRecorder | None) -> None:
-    work.zero()
-    work.engine.begin_step()
-    loss = work.forward()
+def _run(step: _StepFunctions, recorder: StepRecorder | None) -> None:
+    step.zero_gradients()
+    step.engine.begin_step()
+    loss = step.forward()
     if recorder:
         recorder.mark("forward")
     loss.backward()
     if recorder:
         recorder.mark("backward")
-    work.engine.finish_step()
-    work.update()
+    step.engine.finish_step()
+    step.update()
     if recorder:
         recorder.mark("step")
 
 
 def _observations(timelines: list[RankTimeline], ranks: int) -> list[TraceEntry]:
-    """Return, rank by rank, how long its steps were."""
+    """Return the step times of each rank, in seconds."""
     return [
         TraceEntry(
             quantity="step_time",
@@ -147,8 +133,8 @@ def _observations(timelines: list[RankTimeline], ranks: int) -> list[TraceEntry]
 
 
 def _settings(options: CommunicationOptions) -> dict[str, Setting]:
-    said = options.model_dump()
-    said["fusion_trace"] = None if options.fusion_trace is None else str(options.fusion_trace)
-    said["fusion_split"] = ",".join(map(str, options.fusion_split))
-    said["communication_precision"] = said.pop("precision")
-    return said
+    settings = options.model_dump()
+    settings["fusion_trace"] = None if options.fusion_trace is None else str(options.fusion_trace)
+    settings["fusion_split"] = ",".join(map(str, options.fusion_split))
+    settings["communication_precision"] = settings.pop("precision")
+    return settings

@@ -1,4 +1,4 @@
-"""Times one rank's step: copies, forward and backward, whole and by layer, and the update."""
+"""Benchmark of one rank's step: copy, forward and backward, in total and by layer, and update."""
 
 import gc
 from collections import defaultdict
@@ -10,78 +10,85 @@ import torch
 from torch import Tensor, nn
 
 from lbsim.errors import InputError
-from lbsim.harness.bench.evidence import evidence
-from lbsim.harness.bench.model import Subject, build, require_precision, subject, which_fit
-from lbsim.harness.communication.gradient_engine import GradientEngine
+from lbsim.harness import models
+from lbsim.harness.bench.model import BenchmarkSetup, measure_fitting, prepare, require_precision
+from lbsim.harness.bench.options import StepOptions
+from lbsim.harness.bench.provenance import provenance
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.communication.step_recorder import Clock, Mark, StepRecorder, clock
 from lbsim.measurements.trace import RankTimeline, Setting, Trace, TraceEntry
 
-Samples = dict[tuple[str, str], list[float]]
-"""By quantity and subject."""
+__all__ = ["measure"]
+
+Timings = dict[tuple[str, str], list[float]]
+"""Seconds of each repeat, by quantity and layer."""
+_CLASSES = 1000
 
 
 def measure(
-    place: Ranks,
-    *,
-    model: str,
-    shape: tuple[int, ...],
-    batches: Sequence[int],
-    precisions: Sequence[str],
-    repeats: int,
-    warm_up: int,
-    progress: Callable[[], None],
-    tell: Callable[[str], None],
-    optimizer: str = "torch-sgd",
+    group: ProcessGroup,
+    options: StepOptions,
+    progress: Callable[[], None] = lambda: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Trace:
-    """Return the times of steps of *model* over *batches* samples and *precisions*, whole, then layer by layer.
+    """Return the seconds of steps over batch sizes and precisions, in total and then by layer.
 
-    The two are measured apart, for marks between layers cost time themselves. The timelines, of the first batch and
-    precision, are what a replay waits by.
+    The two are measured separately, because marks between layers take time. The timelines are those of the first batch
+    and precision, for a replay. *progress* is called after each batch and precision; *report* receives those that do
+    not fit into memory. Raises InputError for several ranks, and if nothing fits.
     """
-    if place.size > 1:
-        raise InputError("bench step is of one process; for several write bench scaling")
-    for precision in precisions:
-        require_precision(precision, place.device)
-    stands_on = evidence(place)  # before it adds to the load
+    if group.size > 1:
+        raise InputError("bench step measures one process; for several write bench scaling")
+    for precision in options.precisions:
+        require_precision(precision, group.device)
+    source = provenance(group)  # before the benchmark adds to the load
     observations: list[TraceEntry] = []
     timelines: list[RankTimeline] = []
 
-    def one(precision: str, batch: int) -> None:
-        ready = subject(build(model, shape, 1000), shape, batch, precision, place.device, optimizer=optimizer)
+    def measure_one(precision: str, batch: int) -> None:
+        model = models.build_model(options.model, options.shape, _CLASSES)
+        setup = prepare(model, options.shape, batch, precision, group.device, optimizer=options.optimizer)
         settings: dict[str, Setting] = {"precision": precision, "batch_per_gpu": batch}
-        found, steps = _whole(ready, place.device, repeats, warm_up)
-        found |= _layers(ready, place.device, repeats)
+        timings, steps = _step_timings(setup, group.device, options.repeats, options.warm_up)
+        timings |= _layer_timings(setup, group.device, options.repeats)
         timelines.extend([] if timelines else steps)
-        for (quantity, name), samples in found.items():
+        for (quantity, name), samples in timings.items():
             rounded = tuple(round(max(0.0, sample), 8) for sample in samples)
             observations.append(TraceEntry(quantity=quantity, subject=name, settings=settings, samples=rounded))
         progress()
 
-    which_fit(precisions, batches, one, tell)
-    shared: dict[str, Setting] = {"model": model, "input": "x".join(map(str, shape)), "optimizer": optimizer}
+    measure_fitting(options.precisions, options.batches, measure_one, report)
     return Trace(
         measured="step",
-        evidence=stands_on,
+        evidence=source,
         gpus=1,
-        settings=shared | {"repeats": repeats, "warm_up": warm_up},
+        settings={
+            "model": options.model,
+            "input": "x".join(map(str, options.shape)),
+            "optimizer": options.optimizer,
+            "repeats": options.repeats,
+            "warm_up": options.warm_up,
+        },
         observations=tuple(observations),
         timelines=tuple(timelines),
     )
 
 
-def _whole(ready: Subject, device: torch.device, repeats: int, warm_up: int) -> tuple[Samples, list[RankTimeline]]:
-    """Return the parts of *repeats* steps, back to back, and their timelines."""
-    parameters = [(name, p) for name, p in ready.model.named_parameters() if p.requires_grad]
+def _step_timings(
+    setup: BenchmarkSetup, device: torch.device, repeats: int, warm_up: int
+) -> tuple[Timings, list[RankTimeline]]:
+    """Return the seconds of the parts of *repeats* steps that run back to back, and their timelines."""
+    parameters = [(name, p) for name, p in setup.model.named_parameters() if p.requires_grad]
     timer = clock(device)
     recorder = StepRecorder(0, timer, [(name, p.numel()) for name, p in parameters])
-    engine = GradientEngine(parameters, CommunicationOptions(overlap=False))
-    samples: Samples = defaultdict(list)
+    engine = FusionEngine(parameters, CommunicationOptions(overlap=False))
+    samples: Timings = defaultdict(list)
     with _no_garbage():
         for number in range(warm_up + repeats):
             engine.recorder = recorder if number >= warm_up else None
-            marks = _step(ready, engine, timer)
+            marks = _run(setup, engine, timer)
             if number >= warm_up:
                 for (_, before), (name, after) in pairwise(marks):
                     samples[name, ""].append(timer.between(before, after))
@@ -90,55 +97,55 @@ def _whole(ready: Subject, device: torch.device, repeats: int, warm_up: int) -> 
     return samples, recorder.timelines()
 
 
-def _step(ready: Subject, engine: GradientEngine, timer: Clock) -> list[tuple[str, Mark]]:
-    """Run one step and return its marks: the copy comes before what its timeline holds."""
+def _run(setup: BenchmarkSetup, engine: FusionEngine, timer: Clock) -> list[tuple[str, Mark]]:
+    """Run one step and return its marks; the copy is before the start of the timeline."""
     marks = [("", timer.mark())]
-    if ready.batch.device.type == "cuda":
-        ready.batch.copy_(ready.host_batch, non_blocking=True)
+    if setup.batch.device.type == "cuda":
+        setup.batch.copy_(setup.host_batch, non_blocking=True)
         marks.append(("copy", timer.mark()))
-    ready.optimizer.zero_grad()
+    setup.optimizer.zero_grad()
     engine.begin_step()
-    forwarded = ready.forward()
+    loss = setup.forward()
     marks.append(("forward", timer.mark()))
-    _note(engine, "forward")
-    forwarded.backward()
+    _mark(engine, "forward")
+    loss.backward()
     marks.append(("backward", timer.mark()))
-    _note(engine, "backward")
+    _mark(engine, "backward")
     engine.finish_step()
     marks.append(("engine", timer.mark()))
-    ready.optimizer.step()
+    setup.optimizer.step()
     marks.append(("update", timer.mark()))
-    _note(engine, "step")
+    _mark(engine, "step")
     return marks
 
 
-def _note(engine: GradientEngine, name: str) -> None:
+def _mark(engine: FusionEngine, name: str) -> None:
     if engine.recorder:
         engine.recorder.mark(name)
 
 
-def _layers(ready: Subject, device: torch.device, repeats: int) -> Samples:
+def _layer_timings(setup: BenchmarkSetup, device: torch.device, repeats: int) -> Timings:
     """Return the seconds of each leaf module, forward and backward.
 
-    Backward passes a layer from when the gradient of its output is there until the next layer's is, in the order in
-    which autograd comes to them; the sum is the pass. A layer that is called twice counts both times.
+    The backward time of a layer is from the gradient of its output to that of the next layer, in autograd's order; the
+    sum over layers is the backward pass. The times of a layer that is called twice are added.
     """
     timer, samples = clock(device), defaultdict(list)
-    leaves = [(name, module) for name, module in ready.model.named_modules() if name and not any(module.children())]
-    for number in range(repeats + 1):
+    leaves = [(name, module) for name, module in setup.model.named_modules() if name and not any(module.children())]
+    for repeat in range(repeats + 1):
         starts: dict[str, Mark] = {}
-        passed: list[tuple[str, Mark, Mark]] = []
-        back: list[tuple[str, Mark]] = []
-        with _no_garbage(), _marking(leaves, timer, starts, passed, back):
-            ready.optimizer.zero_grad()
-            ready.forward().backward()
-            back.append(("", timer.mark()))
-        if number == 0:
-            continue  # hooks warm up too
+        forward: list[tuple[str, Mark, Mark]] = []
+        backward: list[tuple[str, Mark]] = []
+        with _no_garbage(), _marking(leaves, timer, starts, forward, backward):
+            setup.optimizer.zero_grad()
+            setup.forward().backward()
+            backward.append(("", timer.mark()))
+        if repeat == 0:
+            continue  # warm-up of the hooks
         sums: dict[tuple[str, str], float] = defaultdict(float)
-        for name, before, after in passed:
+        for name, before, after in forward:
             sums["layer.forward", name] += timer.between(before, after)
-        for (name, before), (_, after) in pairwise(back):
+        for (name, before), (_, after) in pairwise(backward):
             sums["layer.backward", name] += timer.between(before, after)
         for key, seconds in sums.items():
             samples[key].append(seconds)
@@ -150,10 +157,10 @@ def _marking(
     leaves: Sequence[tuple[str, nn.Module]],
     timer: Clock,
     starts: dict[str, Mark],
-    passed: list[tuple[str, Mark, Mark]],
-    back: list[tuple[str, Mark]],
+    forward: list[tuple[str, Mark, Mark]],
+    backward: list[tuple[str, Mark]],
 ) -> Iterator[None]:
-    """Mark when each of *leaves* starts and ends, and when the gradient of its output is there."""
+    """Mark start and end of the forward pass of each of *leaves*, and when the gradient of its output is ready."""
 
     def before(name: str) -> Callable[..., None]:
         def mark(*_: object) -> None:
@@ -163,10 +170,10 @@ def _marking(
 
     def after(name: str) -> Callable[..., None]:
         def gradient(_: Tensor) -> None:
-            back.append((name, timer.mark()))
+            backward.append((name, timer.mark()))
 
         def mark(_module: nn.Module, _input: object, output: object) -> None:
-            passed.append((name, starts[name], timer.mark()))
+            forward.append((name, starts[name], timer.mark()))
             if isinstance(output, Tensor) and output.requires_grad:
                 output.register_hook(gradient)
 
@@ -183,7 +190,7 @@ def _marking(
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Keep Python's collector out of what is timed."""
+    """Disable Python's garbage collector while time is measured."""
     gc.collect()
     gc.disable()
     try:

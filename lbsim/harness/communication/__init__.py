@@ -1,1 +1,1 @@
-"""Gradient communication during backward."""
+"""Gradient communication during the backward pass."""

@@ -1,7 +1,7 @@
-"""All-reduce algorithms on real tensors; each leaves the sum over ranks in the tensor that it is given.
+"""All-reduce algorithms on tensors; each replaces the tensor by the sum over ranks.
 
-They are called one at a time, on all ranks in the same order, from a lane (see `lanes`), which is what makes them
-asynchronous: on GPUs a call returns once its work is queued on the current stream, else when it is done.
+All ranks call them in the same order, one at a time, from a communication stream (`stream`), which makes them
+asynchronous: on GPUs a call returns once its work is queued on the current stream, on CPUs when it is done.
 """
 
 import os
@@ -13,21 +13,32 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lbsim.errors import InputError, unknown_name
-from lbsim.harness.communication.process_group import rank, ranks
+from lbsim.harness.communication.process_group import rank, world_size
+
+__all__ = [
+    "NAMES",
+    "AllReduceAlgorithm",
+    "Backend",
+    "Hierarchical",
+    "Hybrid",
+    "TwoLevel",
+    "algorithm",
+    "checked_group_size",
+]
 
 NAMES = ("backend", "hierarchical", "two-level", "hybrid")
 
 
-class AllReduce(Protocol):
-    """What sums a flat tensor over all ranks, in place."""
+class AllReduceAlgorithm(Protocol):
+    """Sums a flat tensor over all ranks, in place."""
 
     note: str
-    """What a reader of a measurement must know about how it is done; mostly nothing."""
+    """Property of the implementation that a reader of its measurements must know; usually empty."""
     multiple: int
-    """The tensor's elements must be a multiple of this."""
+    """Divisor of the tensor's number of elements."""
 
     def carrier(self, message: float) -> str:
-        """Return the name of the algorithm that carries *message* bytes."""
+        """Return the name of the algorithm used for *message* bytes."""
         ...
 
     def __call__(self, flat: Tensor) -> None:
@@ -35,10 +46,12 @@ class AllReduce(Protocol):
         ...
 
 
-def algorithm(name: str, group_size: int | None, hybrid_threshold: float, timeout: float) -> AllReduce:
-    """Return the all-reduce called *name*; all ranks must call this together, for it makes process groups.
+def algorithm(name: str, group_size: int | None, hybrid_threshold: float, timeout: float) -> AllReduceAlgorithm:
+    """Return the all-reduce called *name*; all ranks call this together, because it creates process groups.
 
-    Groups are *group_size* ranks that follow each other: if none, the ranks of a machine, if torchrun says.
+    A group is *group_size* consecutive ranks; None for the ranks of a machine (LOCAL_WORLD_SIZE), else all ranks.
+    *hybrid_threshold* is in bytes, *timeout* in seconds. Raises InputError for an unknown name, and for a group size
+    that does not divide the ranks.
     """
     if name == "backend":
         return Backend()
@@ -52,22 +65,22 @@ def algorithm(name: str, group_size: int | None, hybrid_threshold: float, timeou
 
 
 def checked_group_size(given: int | None) -> int:
-    """Return the ranks of a group; InputError if it does not divide them."""
-    size = int(os.environ.get("LOCAL_WORLD_SIZE", ranks())) if given is None else given
-    if ranks() % size:
-        fitting = ", ".join(str(fit) for fit in range(1, ranks() + 1) if ranks() % fit == 0)
-        raise InputError(f"group_size: {size} does not divide {ranks()} ranks; use one of {fitting}")
+    """Return the number of ranks per group; InputError if it does not divide the number of ranks."""
+    size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if given is None else given
+    if world_size() % size:
+        fitting = ", ".join(str(fit) for fit in range(1, world_size() + 1) if world_size() % fit == 0)
+        raise InputError(f"group_size: {size} does not divide {world_size()} ranks; use one of {fitting}")
     return size
 
 
 class Backend:
-    """The communication library's own: NCCL picks ring or tree, Gloo runs a ring."""
+    """All-reduce of the communication library: NCCL chooses ring or tree, Gloo runs a ring."""
 
     note = ""
     multiple = 1
 
-    def carrier(self, message: float) -> str:  # noqa: ARG002
-        """Return its name, whatever the size."""
+    def carrier(self, message: float) -> str:  # noqa: ARG002  # the signature of a protocol
+        """Return the name, which does not depend on the size."""
         return "backend"
 
     def __call__(self, flat: Tensor) -> None:
@@ -82,19 +95,19 @@ class Hierarchical:
     multiple = 1
 
     def __init__(self, group_size: int, timeout: float) -> None:
-        self._group, self._leader = _own_group(_rows(group_size), timeout)
-        self._leaders, _ = _own_group([list(range(0, ranks(), group_size))], timeout)
+        self._group, self._leader = _group_of_this_rank(_consecutive_groups(group_size), timeout)
+        self._leaders, _ = _group_of_this_rank([list(range(0, world_size(), group_size))], timeout)
         self._group_size = group_size
 
-    def carrier(self, message: float) -> str:  # noqa: ARG002
-        """Return its name, whatever the size."""
+    def carrier(self, message: float) -> str:  # noqa: ARG002  # the signature of a protocol
+        """Return the name, which does not depend on the size."""
         return "hierarchical"
 
     def __call__(self, flat: Tensor) -> None:
         """Sum *flat* over all ranks."""
         if self._group_size > 1:
             dist.reduce(flat, self._leader, group=self._group)
-        if rank() == self._leader and self._group_size < ranks():
+        if rank() == self._leader and self._group_size < world_size():
             dist.all_reduce(flat, group=self._leaders)
         if self._group_size > 1:
             dist.broadcast(flat, self._leader, group=self._group)
@@ -105,8 +118,10 @@ class TwoLevel:
 
     def __init__(self, group_size: int, timeout: float) -> None:
         self.multiple = group_size
-        self._group, self._first = _own_group(_rows(group_size), timeout)
-        self._across, _ = _own_group([list(range(i, ranks(), group_size)) for i in range(group_size)], timeout)
+        self._group, self._first = _group_of_this_rank(_consecutive_groups(group_size), timeout)
+        self._across, _ = _group_of_this_rank(
+            [list(range(i, world_size(), group_size)) for i in range(group_size)], timeout
+        )
         self._by_sends = dist.get_backend() == "gloo"
         self.note = (
             "gloo reduce-scatters by an all-reduce, and gathers half-duplex; here each rank sends each share"
@@ -114,27 +129,27 @@ class TwoLevel:
             else ""
         )
 
-    def carrier(self, message: float) -> str:  # noqa: ARG002
-        """Return its name, whatever the size."""
+    def carrier(self, message: float) -> str:  # noqa: ARG002  # the signature of a protocol
+        """Return the name, which does not depend on the size."""
         return "two-level"
 
     def __call__(self, flat: Tensor) -> None:
-        """Sum *flat*, whose elements are a multiple of the group, over all ranks."""
+        """Sum *flat* over all ranks; its number of elements is a multiple of the group size."""
         shares = list(flat.chunk(self.multiple))
-        own = shares[rank() - self._first]
+        share = shares[rank() - self._first]
         if self._by_sends:
             self._scatter_by_sends(shares)
         elif self.multiple > 1:
-            dist.reduce_scatter(own, shares, group=self._group)
-        if self.multiple < ranks():
-            dist.all_reduce(own, group=self._across)
+            dist.reduce_scatter(share, shares, group=self._group)
+        if self.multiple < world_size():
+            dist.all_reduce(share, group=self._across)
         if self._by_sends:
-            self._exchange([own] * self.multiple, shares)
+            self._exchange([share] * self.multiple, shares)
         elif self.multiple > 1:
-            dist.all_gather(shares, own, group=self._group)
+            dist.all_gather(shares, share, group=self._group)
 
     def _scatter_by_sends(self, shares: list[Tensor]) -> None:
-        """Send each member of the group its share and add up what they send: k-1 messages of S/k, as a ring has."""
+        """Reduce-scatter by sends: each rank sends each other member its share, k-1 messages of S/k as in a ring."""
         me = rank() - self._first
         inbox = [torch.empty_like(shares[me]) for _ in shares]
         self._exchange(shares, inbox)
@@ -143,10 +158,10 @@ class TwoLevel:
                 shares[me].add_(box)
 
     def _exchange(self, outgoing: list[Tensor], incoming: list[Tensor]) -> None:
-        """Send each other member of the group what is for it, and receive what is for us.
+        """Send *outgoing* to and receive *incoming* from each other member of the group.
 
-        Receives come first: Gloo tells a sender that we are ready over the same connection that our own message
-        takes, and behind it, so that the two would go one after the other (reports/testbed: twice the time).
+        Receives are posted first: Gloo announces a posted receive over the connection that carries the message of the
+        other direction, and behind it, so that the two would run one after the other (reports/testbed: twice the time).
         """
         others = [member for member in range(self.multiple) if self._first + member != rank()]
         works = [dist.irecv(incoming[other], self._first + other, group=self._group) for other in others]
@@ -157,7 +172,7 @@ class TwoLevel:
 
 
 class Hybrid:
-    """The backend's own for large messages, hierarchical for the rest (Jia et al., arXiv:1807.11205)."""
+    """Backend for messages of at least *threshold* bytes, hierarchical for the rest (Jia et al., arXiv:1807.11205)."""
 
     note = ""
     multiple = 1
@@ -166,7 +181,7 @@ class Hybrid:
         self._small, self._large, self._threshold = hierarchical, Backend(), threshold
 
     def carrier(self, message: float) -> str:
-        """Return which of the two carries *message* bytes."""
+        """Return the name of the algorithm that is used for *message* bytes."""
         return "backend" if message >= self._threshold else "hierarchical"
 
     def __call__(self, flat: Tensor) -> None:
@@ -175,15 +190,15 @@ class Hybrid:
         (self._large if large else self._small)(flat)
 
 
-def _rows(group_size: int) -> list[list[int]]:
-    return [list(range(first, first + group_size)) for first in range(0, ranks(), group_size)]
+def _consecutive_groups(group_size: int) -> list[list[int]]:
+    return [list(range(first, first + group_size)) for first in range(0, world_size(), group_size)]
 
 
-def _own_group(members: list[list[int]], timeout: float) -> tuple[dist.ProcessGroup | None, int]:
-    """Make a process group of each of *members* and return the one that this rank is in, and that one's first rank."""
-    own: tuple[dist.ProcessGroup | None, int] = (None, -1)
+def _group_of_this_rank(members: list[list[int]], timeout: float) -> tuple[dist.ProcessGroup | None, int]:
+    """Create a process group for each list of ranks; return the one that contains this rank, and its first rank."""
+    found: tuple[dist.ProcessGroup | None, int] = (None, -1)
     for group_ranks in members:
         group = dist.new_group(group_ranks, timeout=timedelta(seconds=timeout))
         if rank() in group_ranks:
-            own = group, group_ranks[0]
-    return own
+            found = group, group_ranks[0]
+    return found

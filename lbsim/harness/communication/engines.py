@@ -1,69 +1,62 @@
-"""The communication engine by its name: what carries gradients from rank to rank during backward."""
+"""Engines by name: ``plain``, ``lbsim`` and ``ddp``, each with its options."""
 
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any
 
 from pydantic import ValidationError
 from torch import nn
 
 from lbsim.errors import InputError, from_validation_error, unknown_name
-from lbsim.harness.communication import no_communication
-from lbsim.profiles.profile import Table
+from lbsim.harness.communication.ddp_engine import DdpEngine
+from lbsim.harness.communication.engine import Engine
+from lbsim.harness.communication.fusion_engine import FusionEngine
+from lbsim.harness.communication.options import CommunicationOptions
+from lbsim.harness.communication.plain_engine import PlainEngine
+from lbsim.harness.communication.step_recorder import StepRecorder
+
+__all__ = ["NAMES", "OVERLAPPING", "attach", "parse_options"]
 
 NAMES = ("plain", "lbsim", "ddp")
-"""One all-reduce after backward; planned fusion buffers, from hooks; DistributedDataParallel."""
+"""One all-reduce after the backward pass; planned fusion buffers; torch's DistributedDataParallel."""
+OVERLAPPING = ("lbsim", "ddp")
+"""Engines that communicate during the backward pass and record each gradient and buffer."""
 
 
-class Engine(Protocol):
-    """What `train` asks of an engine."""
+def parse_options(engine: str, choices: Sequence[str]) -> CommunicationOptions:
+    """Return the options of *engine* from *choices*, each ``KEY=VALUE``.
 
-    def begin_step(self) -> None:
-        """Get ready; called before backward, whose hooks fire while it runs."""
-
-    def finish_step(self) -> bool:
-        """Return when every gradient holds the mean over all ranks, and whether the next ones will travel otherwise."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what a checkpoint kept."""
-
-    def close(self) -> None:
-        """Let go of hooks and groups."""
-
-
-def options_of(name: str, choices: Sequence[str]) -> Table:
-    """Return the options of engine *name* that *choices* of KEY=VALUE make, or raise InputError."""
-    if name not in NAMES:
-        raise unknown_name(name, "the harness's engines", NAMES)
-    pairs = [choice.partition("=") for choice in choices]
-    for key, sign, _ in pairs:
+    Raises InputError for an unknown engine, key or value, and for any option of ``plain``, which has none.
+    """
+    if engine not in NAMES:
+        raise unknown_name(engine, "the harness's engines", NAMES)
+    given: dict[str, Any] = {}
+    for choice in choices:
+        key, sign, value = choice.partition("=")
         if not sign:
             raise InputError(f"--communication {key}: no '='; write KEY=VALUE")
-    communication: Any = no_communication if name == "plain" else _imported(name, "options")
+        if engine == "plain":
+            raise InputError(f"--communication {key}: --engine plain has no options; write --engine lbsim")
+        given[key] = value
     try:
-        options: Table = communication.CommunicationOptions(**{key: value for key, _, value in pairs})
+        return CommunicationOptions(**given)
     except ValidationError as error:
         raise from_validation_error(error, "--communication") from None
-    return options
 
 
-def attach(name: str, model: nn.Module, options: Table, ranks: int) -> tuple[nn.Module, Engine]:
-    """Return what to run forward, and the engine *name*; ranks that disagree find out here, together.
+def attach(
+    engine: str, model: nn.Module, options: CommunicationOptions, recorder: StepRecorder | None = None
+) -> tuple[nn.Module, Engine]:
+    """Return the module to run forward and the engine that averages the gradients of *model*.
 
-    A process alone has nobody to send to, so it always has the plain engine.
+    All ranks call this together. Raises InputError on all of them for an unknown engine, and where ranks differ in
+    options or parameters.
     """
-    if name == "plain" or ranks == 1:
-        return model, no_communication.GradientEngine(
-            list(model.named_parameters()), no_communication.CommunicationOptions()
-        )
-    return cast("tuple[nn.Module, Engine]", _imported(name, "ddp").attach(name, model, options))
-
-
-def _imported(name: str, module: str) -> Any:
-    try:
-        return import_module(f"lbsim.harness.communication.{module}")
-    except ModuleNotFoundError:
-        raise InputError(f"--engine {name}: this lbsim has none; write --engine plain") from None
+    match engine:
+        case "plain":
+            return model, PlainEngine([parameter for _, parameter in model.named_parameters()], recorder)
+        case "lbsim":
+            return model, FusionEngine(list(model.named_parameters()), options, recorder)
+        case "ddp":
+            ddp = DdpEngine(model, options, recorder)
+            return ddp.module, ddp
+    raise unknown_name(engine, "the harness's engines", NAMES)

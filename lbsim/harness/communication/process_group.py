@@ -1,7 +1,7 @@
-"""The processes that train together: who they are, how they meet, how they agree, and how they fail as one.
+"""Process group of a training: rendezvous, collectives on Python objects, and errors that all ranks raise together.
 
-torchrun tells each process who it is in environment variables; without them a process is alone. Whatever one rank
-finds wrong, every rank raises, so that all end in the same way and none waits for another.
+torchrun sets each process's rank in environment variables; without them there is one process. What is wrong on one rank
+is raised on every rank, so that all end the same way and none waits for another.
 """
 
 import gc
@@ -20,37 +20,54 @@ from torch.distributed.rendezvous import rendezvous
 
 from lbsim.errors import InputError
 
+__all__ = [
+    "RENDEZVOUS_TIMEOUT",
+    "CommunicationError",
+    "ProcessGroup",
+    "RendezvousError",
+    "all_gather",
+    "broadcast",
+    "join",
+    "on_all_ranks",
+    "process_group",
+    "rank",
+    "world_size",
+]
+
 T = TypeVar("T")
-RENDEZVOUS_LIMIT = 60.0
-"""Seconds; whoever has more patience with a step still wants to hear soon that nobody came."""
+RENDEZVOUS_TIMEOUT = 60.0
+"""Longest wait for the rendezvous in seconds, also where a longer time is allowed for a step."""
 
 
 class CommunicationError(RuntimeError):
-    """Ranks could not exchange something while they trained; one has died, hangs or does something else."""
+    """A collective failed during training: a rank has died, hangs, or runs another collective."""
 
 
 class RendezvousError(InputError):
-    """The ranks did not find each other, or one its device; unlike other input errors, each rank may see its own."""
+    """The rendezvous failed, or a rank has no device; unlike other input errors, it may differ between ranks."""
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """A process among *size*, which is this one."""
+class ProcessGroup:
+    """The ranks that train together, as this process sees them."""
 
     rank: int
+    """Rank of this process, from 0."""
     size: int
+    """Number of ranks."""
     device: torch.device
+    """Device of this rank."""
     store: Store | None = None
-    """What the ranks met at; None for a process alone."""
+    """Key-value store of the rendezvous; None in a group of one."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that writes and speaks."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     @property
     def backend(self) -> str:
-        """The communication library: ``nccl`` between GPUs, ``gloo`` between CPUs, ``none`` alone."""
+        """The communication library: ``nccl`` between GPUs, ``gloo`` between CPUs, ``none`` in a group of one."""
         return "none" if self.size == 1 else "nccl" if self.device.type == "cuda" else "gloo"
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -59,120 +76,124 @@ class Ranks:
             distributed.all_reduce(tensor)
         return tensor
 
-    def require_same(self, plan: dict[str, object], instead: str = "start every rank with the same options") -> None:
-        """Raise InputError on every rank, which says what to do *instead*, unless all have the same *plan*."""
-        plans = gathered(plan)
-        for other, theirs in enumerate(plans):
-            for field, value in plans[0].items():
+    def require_same(self, options: dict[str, object], remedy: str = "start every rank with the same options") -> None:
+        """Raise InputError on every rank unless all ranks have the same *options*; the message ends with *remedy*."""
+        of_ranks = all_gather(options)
+        for other, theirs in enumerate(of_ranks):
+            for field, value in of_ranks[0].items():
                 if theirs.get(field) != value:
                     given = f"rank 0 has {value!r}, rank {other} has {theirs.get(field)!r}"
-                    raise InputError(f"--{field.replace('_', '-')}: {given}; {instead}")
+                    raise InputError(f"--{field.replace('_', '-')}: {given}; {remedy}")
 
     def close(self) -> None:
-        """Part from the others."""
+        """Destroy torch's process group."""
         if self.size > 1 and distributed.is_initialized():
-            gc.collect()  # what still holds the group would leave its threads to run while Python ends
+            gc.collect()  # a reference to the group would keep its threads running while Python ends
             distributed.destroy_process_group()
 
 
-def meet(device: str, *, limit: float, patience: float) -> Ranks:
-    """Return this process among those that torchrun started, once all have met, on *device*: auto, cpu or cuda.
+def join(device: str, *, rendezvous_timeout: float, timeout: float) -> ProcessGroup:
+    """Return the process group that torchrun's environment variables describe, once all ranks have joined.
 
-    RendezvousError if they have not within *limit* seconds. A collective then waits at most *patience* seconds.
+    *device* is auto, cpu or cuda. A collective waits at most *timeout* seconds.
+
+    Raises RendezvousError if a rank has not joined within *rendezvous_timeout* seconds, or has no such device.
     """
     size, chosen = _from_launcher("WORLD_SIZE", 1), _device(device)
     if size == 1:
-        return Ranks(0, 1, chosen)
-    place = f"{os.environ.get('MASTER_ADDR', '(MASTER_ADDR unset)')}:{os.environ.get('MASTER_PORT', '?')}"
+        return ProcessGroup(0, 1, chosen)
+    address = f"{os.environ.get('MASTER_ADDR', '(MASTER_ADDR unset)')}:{os.environ.get('MASTER_PORT', '?')}"
     try:
-        store, number, size = next(rendezvous("env://", timeout=timedelta(seconds=limit)))
+        store, number, size = next(rendezvous("env://", timeout=timedelta(seconds=rendezvous_timeout)))
         distributed.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo",
             store=PrefixStore("training", store),
             rank=number,
             world_size=size,
-            timeout=timedelta(seconds=patience),
+            timeout=timedelta(seconds=timeout),
             device_id=chosen if chosen.type == "cuda" else None,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        why = str(error).strip().split("\n", 1)[0].split("Exception raised", 1)[0].strip()
+        reason = str(error).strip().split("\n", 1)[0].split("Exception raised", 1)[0].strip()
         raise RendezvousError(
-            f"rank {os.environ.get('RANK', '?')} of {size}: no rendezvous at {place} within {limit:g} s ({why}); "
-            "start every rank, with the same --rdzv-endpoint"
+            f"rank {os.environ.get('RANK', '?')} of {size}: no rendezvous at {address} within {rendezvous_timeout:g} s "
+            f"({reason}); start every rank, with the same --rdzv-endpoint"
         ) from None
-    return Ranks(number, size, chosen, PrefixStore("presence", store.clone()))
+    return ProcessGroup(number, size, chosen, PrefixStore("presence", store.clone()))
 
 
 @contextmanager
-def joined(timeout: float, device: str = "auto") -> Iterator[Ranks]:
-    """Meet the other ranks, wait at most *timeout* seconds for any of them, then or later, and leave at the end."""
-    place = meet(device, limit=timeout, patience=timeout)
+def process_group(timeout: float, device: str = "auto") -> Iterator[ProcessGroup]:
+    """Join the process group for the length of the context; rendezvous and collectives wait *timeout* seconds each."""
+    group = join(device, rendezvous_timeout=timeout, timeout=timeout)
     try:
-        yield place
+        yield group
     finally:
-        place.close()
+        group.close()
 
 
-def ranks() -> int:
-    """Return how many ranks train together."""
+def world_size() -> int:
+    """Return the number of ranks; 1 without a process group."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return which of them this process is."""
+    """Return the rank of this process; 0 without a process group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def gathered(own: T) -> list[T]:
-    """Return every rank's *own*, by rank."""
-    if ranks() == 1:
-        return [own]
-    everyones: list[T | None] = [None] * ranks()
-    distributed.all_gather_object(everyones, own)
-    return everyones  # type: ignore[return-value]  # each has been filled
+def all_gather(value: T) -> list[T]:
+    """Return the *value* of each rank, in the order of the ranks."""
+    if world_size() == 1:
+        return [value]
+    values: list[T | None] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values  # type: ignore[return-value]  # torch has filled every element
 
 
-def from_first(own: T) -> T:
-    """Return rank 0's *own*."""
-    if ranks() == 1:
-        return own
-    things = [own]
-    distributed.broadcast_object_list(things, src=0)
-    return things[0]
+def broadcast(value: T) -> T:
+    """Return rank 0's *value* on every rank."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
-def together(make: Callable[[], T]) -> T:
-    """Return what *make* returns; if it refuses its input on any rank, raise that InputError on all of them.
+def on_all_ranks(action: Callable[[], T]) -> T:
+    """Return what *action* returns; an InputError that it raises on any rank is raised on all ranks.
 
-    What one rank alone finds wrong (a file that only its machine lacks) would leave the others waiting.
+    Otherwise an error of a single rank, such as a file that its machine lacks, would leave the other ranks waiting.
     """
-    made: list[T] = []
+    results: list[T] = []
     fault = None
     try:
-        made.append(make())
+        results.append(action())
     except InputError as error:
         fault = str(error)
-    faults = gathered(fault)
+    faults = all_gather(fault)
     for number, each in enumerate(faults):
         if each is not None:
             raise InputError(each if all(faults) else f"rank {number}: {each}")
-    return made[0]
+    return results[0]
 
 
 def _device(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise RendezvousError("--device cuda: torch sees no GPU here; use --device cpu")
-    local, count = _from_launcher("LOCAL_RANK", 0), torch.cuda.device_count()
-    if local >= count:
-        raise RendezvousError(f"local rank {local} has no GPU: this machine has {count}; use --nproc-per-node {count}")
-    torch.cuda.set_device(local)
-    return torch.device("cuda", local)
+        raise RendezvousError("--device cuda: torch finds no GPU on this machine; use --device cpu")
+    local_rank, count = _from_launcher("LOCAL_RANK", 0), torch.cuda.device_count()
+    if local_rank >= count:
+        raise RendezvousError(
+            f"local rank {local_rank} has no GPU: this machine has {count}; use --nproc-per-node {count}"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
 def _from_launcher(name: str, default: int) -> int:
     given = os.environ.get(name, str(default))
     if not given.isdecimal():
-        raise RendezvousError(f"{name}={given} is no count; start with torchrun, which sets it")
+        raise RendezvousError(f"{name}={given} is not a number; start with torchrun, which sets it")
     return int(given)

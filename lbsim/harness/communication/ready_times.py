@@ -1,4 +1,4 @@
-"""When gradients become ready and what a message costs: what fusion policies that plan by times need to know."""
+"""Ready times of gradients and cost of a message, from which fusion policies plan."""
 
 import time
 from collections.abc import Sequence
@@ -10,77 +10,82 @@ import torch
 from torch.nn import Parameter
 
 from lbsim.errors import InputError
-from lbsim.harness.communication.collectives import AllReduce
+from lbsim.harness.communication.collectives import AllReduceAlgorithm
 from lbsim.harness.communication.step_recorder import Clock, Mark
 from lbsim.measurements.trace import read_trace
 from lbsim.measurements.trace_timeline import timelines_of
 
+__all__ = ["FusionTimes", "ReadyTimeRecorder", "StepTimes", "measured_cost", "read_ready_times", "ring_cost"]
+
 _SMALL, _LARGE = 4 * 2**10, 4 * 2**20
-"""Bytes of the messages that are timed."""
+"""Bytes of the messages that are measured."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What every rank plans by: rank 0's."""
+class FusionTimes:
+    """Times from which every rank plans its fusion buffers; rank 0's."""
 
     ready: tuple[float, ...]
-    """Seconds after the step began when the gradient of each parameter was there, in the parameters' order.
+    """Seconds from the start of the step until each gradient is ready, in the order of the parameters.
 
-    From backward's start it would be less by one constant, which moves nothing but the phase of Horovod's cycles.
+    Times from the start of backward differ by a constant, which changes only the phase of Horovod's cycles.
     """
     startup: float
-    """Seconds of an all-reduce, whatever it carries."""
+    """Seconds of an all-reduce of no bytes."""
     per_byte: float
-    """Seconds that each byte of a message adds."""
+    """Seconds per byte of a message."""
 
     def cost(self, message: float) -> float:
-        """Return the seconds that an all-reduce of *message* bytes takes, in the α-β model."""
+        """Return the seconds of an all-reduce of *message* bytes, in the α-β model."""
         return self.startup + self.per_byte * message
 
 
-Times = list[float | None]
-"""Of one step: seconds after it began when the gradient of each parameter was there; none if it never was."""
+StepTimes = list[float | None]
+"""Seconds from the start of one step until each gradient was ready; None for a gradient that never was."""
 
 
-class WarmUp:
-    """Watches the first steps."""
+class ReadyTimeRecorder:
+    """Measures the ready times of the first *steps* steps."""
 
-    def __init__(self, steps: int, timer: Clock, parameters: int) -> None:
-        self._steps, self._timer, self._parameters = steps, timer, parameters
-        self._before: list[Times] = []
-        self._seen: list[tuple[Mark, dict[int, Mark]]] = []
+    def __init__(self, steps: int, clock: Clock, parameters: int) -> None:
+        self._steps, self._clock, self._parameters = steps, clock, parameters
+        self._before: list[StepTimes] = []
+        self._marks: list[tuple[Mark, dict[int, Mark]]] = []
 
-    def go_on_from(self, taken: Sequence[Times]) -> None:
-        """Count what was *taken* before a restart."""
-        self._before = [list(times) for times in taken]
+    def resume(self, times: Sequence[StepTimes]) -> None:
+        """Count the *times* of the steps before a restart."""
+        self._before = [list(of_step) for of_step in times]
 
     def begin(self) -> None:
         """Start a step."""
-        self._seen.append((self._timer.mark(), {}))
+        self._marks.append((self._clock.mark(), {}))
 
-    def saw(self, index: int) -> None:
-        """Mark that the gradient of the parameter that stands at *index* is ready."""
-        self._seen[-1][1][index] = self._timer.mark()
+    def record(self, index: int) -> None:
+        """Mark that the gradient of the parameter at *index* is ready."""
+        self._marks[-1][1][index] = self._clock.mark()
 
-    def taken(self) -> list[Times]:
-        """Return the times of each step that has ended."""
+    def times(self) -> list[StepTimes]:
+        """Return the times of each step that has ended, those before a restart first."""
         return self._before + [
-            [self._timer.between(start, marks[i]) if i in marks else None for i in range(self._parameters)]
-            for start, marks in self._seen
+            [self._clock.between(start, marks[i]) if i in marks else None for i in range(self._parameters)]
+            for start, marks in self._marks
         ]
 
     def end(self) -> list[float] | None:
-        """Return the median time of each gradient after the last step, with those that never came at the end."""
-        if len(self._before) + len(self._seen) < self._steps:
+        """End a step; after the last one return each gradient's median time, with those that never came at the end."""
+        if len(self._before) + len(self._marks) < self._steps:
             return None
-        taken = self.taken()
-        warm = taken[1:] or taken
-        times = [[each for each in of_steps if each is not None] for of_steps in zip(*warm, strict=True)]
-        return _filled([median(each) if each else None for each in times])
+        steps = self.times()
+        warm = steps[1:] or steps
+        of_gradients = [[each for each in of_steps if each is not None] for of_steps in zip(*warm, strict=True)]
+        return _filled([median(each) if each else None for each in of_gradients])
 
 
-def ready_in(file: Path, parameters: Sequence[tuple[str, Parameter]]) -> list[float]:
-    """Return the median time of each of *parameters*' gradients in the trace *file*; InputError if it is of others."""
+def read_ready_times(file: Path, parameters: Sequence[tuple[str, Parameter]]) -> list[float]:
+    """Return the median ready time in seconds of each gradient of *parameters* in the trace *file*.
+
+    Raises InputError for a trace without timelines or of another model.
+    """
     trace = read_trace(file)
     ranks = sorted({timeline.rank for timeline in trace.timelines})
     if not ranks:
@@ -88,8 +93,8 @@ def ready_in(file: Path, parameters: Sequence[tuple[str, Parameter]]) -> list[fl
     times: dict[tuple[str, int], list[float]] = {}
     for timeline in timelines_of(trace, ranks[0]):
         for gradient in timeline.gradients:
-            own = times.setdefault((gradient.name, gradient.elements), [])
-            own += [] if gradient.ready is None else [gradient.ready]
+            samples = times.setdefault((gradient.name, gradient.elements), [])
+            samples += [] if gradient.ready is None else [gradient.ready]
     known = [times.get((name, parameter.numel())) for name, parameter in parameters]
     for (name, parameter), each in zip(parameters, known, strict=True):
         if each is None:
@@ -100,7 +105,7 @@ def ready_in(file: Path, parameters: Sequence[tuple[str, Parameter]]) -> list[fl
 
 
 def ring_cost(ranks: int, latency: float, bandwidth: float) -> tuple[float, float]:
-    r"""Return start-up and seconds a byte of a ring all-reduce over links of *latency* and *bandwidth*.
+    r"""Return seconds of start-up and seconds per byte of a ring all-reduce over links of *latency* and *bandwidth*.
 
     .. math:: t = 2 (n - 1) (\alpha + S / (n B))
 
@@ -110,27 +115,29 @@ def ring_cost(ranks: int, latency: float, bandwidth: float) -> tuple[float, floa
     >>> ring_cost(5, 1e-6, 1e9)
     (8e-06, 1.6e-09)
     """
-    turns = 2 * (ranks - 1)
-    return turns * latency, turns / ranks / bandwidth
+    steps = 2 * (ranks - 1)
+    return steps * latency, steps / ranks / bandwidth
 
 
-def timed_cost(way: AllReduce, device: torch.device, dtype: torch.dtype, repeats: int = 5) -> tuple[float, float]:
-    """Return start-up and seconds a byte of *way*, from the medians of a small and a large message.
+def measured_cost(
+    algorithm: AllReduceAlgorithm, device: torch.device, dtype: torch.dtype, repeats: int = 5
+) -> tuple[float, float]:
+    """Return seconds of start-up and seconds per byte of *algorithm*, from medians of a small and a large message.
 
-    All ranks call it together, while nothing else travels or computes: beside a backward pass both are more.
+    All ranks call it together while the machine is idle: during a backward pass both are larger.
     """
-    small, large = (_seconds(way, size, device, dtype, repeats) for size in (_SMALL, _LARGE))
+    small, large = (_seconds(algorithm, size, device, dtype, repeats) for size in (_SMALL, _LARGE))
     per_byte = max(0.0, large - small) / (_LARGE - _SMALL)
     return max(0.0, small - per_byte * _SMALL), per_byte
 
 
-def _seconds(way: AllReduce, size: int, device: torch.device, dtype: torch.dtype, repeats: int) -> float:
-    elements = -(-size // dtype.itemsize // way.multiple) * way.multiple
+def _seconds(algorithm: AllReduceAlgorithm, size: int, device: torch.device, dtype: torch.dtype, repeats: int) -> float:
+    elements = -(-size // dtype.itemsize // algorithm.multiple) * algorithm.multiple
     flat = torch.zeros(elements, dtype=dtype, device=device)
     samples = []
     for _ in range(1 + repeats):
         start = time.perf_counter()
-        way(flat)
+        algorithm(flat)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         samples.append(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""LARS, the layer-wise adaptive rate scaling of You, Gitman and Ginsburg, with momentum."""
+"""LARS optimizer: layer-wise adaptive rate scaling with momentum, by You, Gitman and Ginsburg."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lbsim.harness.optimizers.multi_tensor import Group, MultiTensorOptimizer, add_scaled, with_decay
+from lbsim.harness.optimizers.multi_tensor import MultiTensorOptimizer, ParameterGroup, add_scaled, with_decay
+
+__all__ = ["LARS", "lars", "local_rate"]
 
 
 def local_rate(weight_norm: Tensor, gradient_norm: Tensor, trust: float, decay: float) -> Tensor:
-    r"""Return the rate of a layer, or of many, from the norms of its weight and gradient.
+    r"""Return the local learning rate of a layer, or of several, from the norms of weight and gradient.
 
     .. math:: \rho \|w\| / (\|g\| + \lambda \|w\|), \quad 1 \text{ if a norm is zero}
 
@@ -25,14 +27,14 @@ def local_rate(weight_norm: Tensor, gradient_norm: Tensor, trust: float, decay: 
     return torch.where(both, rate, 1.0)
 
 
-def lars(  # noqa: PLR0917
+def lars(  # noqa: PLR0917  # the symbols of the formula
     weight: Tensor, gradient: Tensor, velocity: Tensor, rate: float, trust: float, momentum: float, decay: float
 ) -> tuple[Tensor, Tensor]:
-    r"""Return weight and velocity of a layer after a step; with zero *trust*, of a bias, whose rate is not scaled.
+    r"""Return weight and velocity of a layer after a step; a *trust* of zero is for biases, whose rate is not scaled.
 
     .. math:: v \gets \mu v + \gamma \lambda^l (g + \lambda w), \quad w \gets w - v
 
-    The rate is inside the velocity, as in the paper's algorithm 1 and in Caffe.
+    The learning rate is inside the velocity, as in the paper's algorithm 1 and in Caffe.
 
     >>> weight, zero = torch.tensor([3.0, 4.0]), torch.zeros(2)
     >>> lars(weight, weight, zero, rate=1.0, trust=0.5, momentum=0.9, decay=0.0)[0]
@@ -44,10 +46,10 @@ def lars(  # noqa: PLR0917
 
 
 class LARS(MultiTensorOptimizer):
-    """`lars` over all tensors at once.
+    """LARS (`lars`) with multi-tensor kernels.
 
-    A group with ``trust=0`` holds biases and normalisation parameters, which decay only if the group says so. Norms are
-    stacked, so that the local rates of all layers are computed together and stay on the device.
+    A parameter group with ``trust=0`` holds biases and normalisation parameters, whose weight decay is the group's.
+    Norms are stacked, so that the local rates of all layers are computed together and stay on the device.
     """
 
     def __init__(
@@ -62,9 +64,9 @@ class LARS(MultiTensorOptimizer):
         defaults = {"lr": lr, "trust": trust, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 
-    def update(self, group: Group, weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Do the step of one group."""
-        velocities = self.kept("velocity", weights)
+    def update(self, group: ParameterGroup, weights: list[Tensor], gradients: list[Tensor]) -> None:
+        """Update the weights of one parameter group."""
+        velocities = self.state_tensors("velocity", weights)
         torch._foreach_mul_(velocities, group["momentum"])
         decayed = with_decay(gradients, weights, group["weight_decay"])
         if group["trust"]:

@@ -1,4 +1,4 @@
-"""What the harness's optimizers share: all tensors of a group in a few launches, and nothing read by the host.
+"""Multi-tensor optimizers: a few kernel launches per parameter group, without synchronisation with the host.
 
 A learning rate may be a tensor on the parameters' device; then a step can be captured in a CUDA graph and the rate
 changed between replays.
@@ -10,14 +10,17 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
-Group = dict[str, Any]
+__all__ = ["MultiTensorOptimizer", "ParameterGroup", "add_scaled", "with_decay"]
+
+ParameterGroup = dict[str, Any]
+"""Parameter group of torch.optim: parameters and their options."""
 
 
 class MultiTensorOptimizer(torch.optim.Optimizer):
-    """Calls `update` once a parameter group, with the parameters that have a gradient."""
+    """Base class; a step calls `update` for each parameter group with the parameters that have a gradient."""
 
-    def update(self, group: Group, weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Change *weights* in place."""
+    def update(self, group: ParameterGroup, weights: list[Tensor], gradients: list[Tensor]) -> None:
+        """Update *weights* in place."""
         raise NotImplementedError
 
     @overload
@@ -25,7 +28,7 @@ class MultiTensorOptimizer(torch.optim.Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Do one step; *closure*, if given, computes the loss and the gradients first."""
+        """Update all parameters; *closure*, if given, computes loss and gradients first. Return its loss."""
         loss = None if closure is None else closure()
         with torch.no_grad():
             for group in self.param_groups:
@@ -34,8 +37,8 @@ class MultiTensorOptimizer(torch.optim.Optimizer):
                     self.update(group, weights, [weight.grad for weight in weights])
         return loss
 
-    def kept(self, key: str, weights: Sequence[Tensor]) -> list[Tensor]:
-        """Return the state *key* of each weight, zero before the first step."""
+    def state_tensors(self, key: str, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Return the state *key* of each weight; zero before the first step."""
         for weight in weights:
             if key not in self.state[weight]:
                 self.state[weight][key] = torch.zeros_like(weight)
@@ -51,5 +54,5 @@ def add_scaled(targets: list[Tensor], tensors: list[Tensor], scale: float | Tens
 
 
 def with_decay(gradients: list[Tensor], weights: list[Tensor], decay: float) -> list[Tensor]:
-    """Return ``gradients + decay * weights``; the gradients themselves where there is no decay."""
+    """Return ``gradients + decay * weights``; the gradients themselves if *decay* is zero."""
     return list(torch._foreach_add(gradients, weights, alpha=decay)) if decay else gradients

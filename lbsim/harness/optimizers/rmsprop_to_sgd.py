@@ -1,4 +1,4 @@
-"""Akiba et al.'s rule, which starts as RMSprop and ends as momentum SGD."""
+"""RMSprop warm-up optimizer of Akiba et al., which starts as RMSprop and ends as momentum SGD."""
 
 import math
 from collections.abc import Iterable
@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lbsim.harness.optimizers.multi_tensor import Group, MultiTensorOptimizer, add_scaled, with_decay
+from lbsim.harness.optimizers.multi_tensor import MultiTensorOptimizer, ParameterGroup, add_scaled, with_decay
+
+__all__ = ["RMSPROP_RATE", "RMSpropToSGD", "rmsprop_share", "rmsprop_to_sgd", "sgd_share"]
 
 RMSPROP_RATE = 0.0003
-"""Akiba et al., appendix A.1."""
+"""Learning rate of RMSprop: Akiba et al., appendix A.1."""
 
 
 def sgd_share(epoch: float, center: float = 10, period: float = 5) -> float:
-    r"""Return :math:`\alpha_{SGD}`, the share of SGD: an exponential, then a line, as the ELU has it.
+    r"""Return :math:`\alpha_{SGD}`, the share of SGD: exponential, then linear, as in the ELU.
 
     .. math:: \tfrac12 e^{2 (e - c) / p} \text{ below } c, \text{ then } \tfrac12 + (e - c) / p \text{ up to } 1
 
@@ -29,11 +31,11 @@ def sgd_share(epoch: float, center: float = 10, period: float = 5) -> float:
 
 
 def rmsprop_share(share_of_sgd: float, rate: float, rmsprop_rate: float = RMSPROP_RATE) -> float:
-    """Return α of RMSprop, so that its own rate holds whatever the *rate* of SGD is."""
+    r"""Return :math:`\alpha_{RMSprop}`, with which the rate of RMSprop does not depend on the *rate* of SGD."""
     return (1 - share_of_sgd) * rmsprop_rate / rate
 
 
-def rmsprop_to_sgd(  # noqa: PLR0917
+def rmsprop_to_sgd(  # noqa: PLR0917  # the symbols of the formula
     weight: Tensor,
     gradient: Tensor,
     moment: Tensor,
@@ -60,9 +62,9 @@ def rmsprop_to_sgd(  # noqa: PLR0917
 
 
 class RMSpropToSGD(MultiTensorOptimizer):
-    """`rmsprop_to_sgd` over all tensors at once; weight decay is added to the gradient, as Goyal et al. do.
+    """Akiba's rule (`rmsprop_to_sgd`) with multi-tensor kernels; weight decay is added to the gradient (Goyal et al.).
 
-    ``share_of_sgd`` and ``share_of_rmsprop`` of a group may be tensors, as its rate may.
+    ``share_of_sgd`` and ``share_of_rmsprop`` of a parameter group may be tensors, like its learning rate.
     """
 
     def __init__(
@@ -88,9 +90,9 @@ class RMSpropToSGD(MultiTensorOptimizer):
         }
         super().__init__(parameters, defaults)
 
-    def update(self, group: Group, weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Do the step of one group."""
-        moments, changes = self.kept("moment", weights), self.kept("change", weights)
+    def update(self, group: ParameterGroup, weights: list[Tensor], gradients: list[Tensor]) -> None:
+        """Update the weights of one parameter group."""
+        moments, changes = self.state_tensors("moment", weights), self.state_tensors("change", weights)
         gradients = with_decay(gradients, weights, group["weight_decay"])
         torch._foreach_mul_(moments, group["smoothing"])
         torch._foreach_addcmul_(moments, gradients, gradients, value=1 - group["smoothing"])

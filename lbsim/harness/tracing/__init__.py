@@ -1,1 +1,1 @@
-"""Workload files traced from torch models."""
+"""Tracing of torch models into workload files."""

@@ -1,7 +1,7 @@
-"""What a model does, as torch dispatches it: each operation on meta tensors becomes layers of a workload.
+"""Dispatch recorder: each operation that torch dispatches on meta tensors becomes layers of a workload.
 
-In inference mode torch hands over whole operations, such as ``linear``, before it takes them apart; one without a
-rule in `lbsim.harness.tracing.operation_costs` is taken apart and its parts are recorded.
+In inference mode torch dispatches composite operations, such as ``linear``, before it decomposes them; one without a
+rule in `lbsim.harness.tracing.operation_costs` is decomposed and its parts are recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,74 +14,78 @@ from torch.utils._pytree import tree_leaves
 
 from lbsim.workload.layers import Layer, Tensor
 
+__all__ = ["BATCH", "CostRule", "DispatchRecorder", "OperationCall", "StorageInfo", "tensors_in"]
+
 BATCH = 2
-"""Samples traced, of which a layer's cost is the share of one; batch norm refuses a single one."""
+"""Samples of the traced batch; costs are divided by it. Batch norm refuses a single sample."""
 
 
 @dataclass
-class Memory:
-    """What is known of a storage, which an activation and its views share."""
+class StorageInfo:
+    """Properties of a storage, which a tensor and its views share."""
 
     storage: torch.UntypedStorage
-    """Held, so that no other takes its address."""
+    """The storage; the reference keeps its address from being reused."""
     elements: int
     per_sample: bool
-    """Whether it is computed from the input, and not from parameters and constants alone."""
+    """Whether it is computed from the input, and not only from parameters and constants."""
     needs_gradient: bool
+    """Whether backward computes its gradient."""
     parameter: str | None = None
+    """Name of the parameter; None for an activation."""
     kept: float = 0.0
-    """Elements that backward finds kept already."""
+    """Elements that are already counted as kept for backward."""
 
 
 @dataclass
-class Call:
-    """One operation, with what its rule asks."""
+class OperationCall:
+    """One dispatched operation, with the queries of its cost rule."""
 
     name: str
-    """Of torch's schema, without ``aten::`` and the underscore that says in place."""
+    """Name of the operation's schema, without ``aten::`` and the underscore of an in-place operation."""
     in_place: bool
     arguments: Mapping[str, Any]
     outputs: tuple[torch.Tensor, ...]
-    recording: "Recording"
+    recorder: "DispatchRecorder"
     output_kept: bool = False
-    """Whether backward finds the output kept."""
+    """Whether the output is kept for backward."""
 
     @property
     def output(self) -> torch.Tensor:
-        """The first."""
+        """The first output."""
         return self.outputs[0]
 
     @property
     def operands(self) -> list[torch.Tensor]:
-        """All tensors among the arguments that are neither parameters nor single numbers."""
+        """Tensors among the arguments that are neither parameters nor scalars."""
         return [tensor for tensor in tensors_in(self.arguments) if tensor.dim() and not self.parameter(tensor)]
 
     @property
     def needs_gradient(self) -> bool:
-        """Whether backward passes through here."""
+        """Whether backward passes through this operation."""
         inputs = tensors_in(self.arguments)
         return self.output.dtype.is_floating_point and any(self.gradient(tensor) for tensor in inputs)
 
     def size(self, tensor: torch.Tensor) -> float:
-        """Return elements a sample: none of what does not grow with the batch."""
-        known = self.recording.memory(tensor)
+        """Return the elements of *tensor* per sample; 0 if its size does not depend on the batch."""
+        known = self.recorder.memory(tensor)
         computed = any(tensor is output for output in self.outputs)
-        per_sample = self.recording.per_sample(self.arguments) if computed else known is not None and known.per_sample
+        per_sample = self.recorder.per_sample(self.arguments) if computed else known is not None and known.per_sample
         return tensor.numel() / BATCH if per_sample else 0.0
 
     def gradient(self, tensor: torch.Tensor) -> bool:
         """Return whether backward computes the gradient of *tensor*."""
-        known = self.recording.memory(tensor)
+        known = self.recorder.memory(tensor)
         return known is not None and known.needs_gradient
 
     def parameter(self, tensor: torch.Tensor) -> bool:
         """Return whether *tensor* is a parameter or a view of one."""
-        known = self.recording.memory(tensor)
+        known = self.recorder.memory(tensor)
         return known is not None and known.parameter is not None
 
     def keep(self, tensor: torch.Tensor) -> float:
-        """Return the elements a sample to keep so that backward has *tensor*: none of what is kept already."""
-        known = self.recording.memory(tensor)
+        """Keep *tensor* for backward; return the elements per sample that are not kept already."""
+        known = self.recorder.memory(tensor)
         if known is None or known.parameter or not self.needs_gradient:
             return 0.0
         new = min(float(tensor.numel()), known.elements - known.kept)
@@ -89,25 +93,30 @@ class Call:
         return new / BATCH if known.per_sample else 0.0
 
     def keep_output(self) -> float:
-        """Return the elements a sample to keep so that backward has the output."""
+        """Keep the output for backward; return its elements per sample."""
         self.output_kept = self.needs_gradient
         return self.size(self.output) if self.output_kept else 0.0
 
 
-Rule = Callable[[Call], Iterator[Layer]]
-"""Yields the layers that an operation is, each under the name of what it does, without the module's."""
+CostRule = Callable[[OperationCall], Iterator[Layer]]
+"""Yields the layers of an operation, named after the operation without the module."""
 
 
-class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types there
-    """Records what is dispatched while it is entered, as layers."""
+class DispatchRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types there
+    """Records the operations dispatched in its context as layers.
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], rules: Mapping[str, Rule], other: Rule) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    *rules* are cost rules by name of the operation; *other* is for operations without a rule.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, torch.nn.Parameter], rules: Mapping[str, CostRule], other: CostRule
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch
         self.layers: list[Layer] = []
         self.modules: list[tuple[str, bool]] = []
-        """The modules being run, outermost first, and whether each has no other inside it."""
+        """Names of the running modules, outermost first, and whether each is a leaf."""
         self._rules, self._other = rules, other
-        self._memories: dict[int, Memory] = {}
+        self._memories: dict[int, StorageInfo] = {}
         self._names: dict[str, int] = {}
         self._unclaimed = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
         for name, parameter in parameters.items():
@@ -118,19 +127,19 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         """Names of trainable parameters that no operation has used."""
         return list(self._unclaimed)
 
-    def feed(self, tensor: torch.Tensor) -> None:
-        """Say that *tensor* is an input."""
+    def add_input(self, tensor: torch.Tensor) -> None:
+        """Register *tensor* as an input of the model."""
         self._remember(tensor, per_sample=True, needs_gradient=False)
 
     def watch(self, model: torch.nn.Module) -> None:
-        """Note which module of *model* runs."""
+        """Track the running module of *model* through hooks."""
         for name, module in model.named_modules():
             entered = (name, not any(True for _ in module.children()))
             module.register_forward_pre_hook(lambda _module, _arguments, entered=entered: self.modules.append(entered))
             module.register_forward_hook(lambda _module, _arguments, _output: self._leave())
 
-    def memory(self, tensor: torch.Tensor) -> Memory | None:
-        """Return what is known of *tensor*, or None of a constant."""
+    def memory(self, tensor: torch.Tensor) -> StorageInfo | None:
+        """Return the properties of *tensor*'s storage; None for a constant."""
         return self._memories.get(_address(tensor))
 
     def per_sample(self, arguments: Mapping[str, Any]) -> bool:
@@ -141,29 +150,29 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run *func*, and record it unless it only looks at memory in another way."""
+        """Run *func*, and record it unless its output is a view of an input."""
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::").removesuffix("_")
         if name not in self._rules:
             with self:
-                taken_apart = func.decompose(*args, **kwargs)
-            if taken_apart is not NotImplemented:
-                return taken_apart
+                decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
         result = func(*args, **kwargs)
         if name == "scaled_dot_product_attention" and result.dim() == 4:
-            # GPUs' kernels lay it out so that joining the heads copies nothing
+            # in the memory layout of GPU kernels, so that joining the heads is not a copy
             result = torch.empty_like(result.transpose(1, 2).contiguous()).transpose(1, 2)
         arguments = _bound(func._schema, args, kwargs)
         outputs = tuple(leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor))
         if outputs and not self._is_view(func, arguments, outputs[0]):
-            self._record(Call(name, func._schema.is_mutable, arguments, outputs, self))
+            self._record(OperationCall(name, func._schema.is_mutable, arguments, outputs, self))
         return result
 
     def _is_view(self, func: Any, arguments: Mapping[str, Any], output: torch.Tensor) -> bool:
         inputs = {_address(tensor) for tensor in tensors_in(arguments)}
         return not func._schema.is_mutable and _address(output) in inputs
 
-    def _record(self, call: Call) -> None:
+    def _record(self, call: OperationCall) -> None:
         per_sample = self.per_sample(call.arguments)
         if not per_sample and not any(call.gradient(tensor) for tensor in tensors_in(call.arguments)):
             return  # a constant
@@ -178,8 +187,8 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
             known = self._remember(output, per_sample=per_sample, needs_gradient=needs_gradient and floating)
             known.kept = float(output.numel()) if call.output_kept else 0.0
 
-    def _claim(self, call: Call) -> tuple[Tensor, ...]:
-        """Return the parameters that are used for the first time, whose gradients are therefore ready last here."""
+    def _claim(self, call: OperationCall) -> tuple[Tensor, ...]:
+        """Return the parameters that are used for the first time here; their gradients are ready last here."""
         known = [self.memory(tensor) for tensor in tensors_in(call.arguments)]
         names = {memory.parameter for memory in known if memory is not None}
         claimed = {name: self._unclaimed.pop(name) for name in list(self._unclaimed) if name in names}
@@ -187,16 +196,16 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
 
     def _remember(
         self, tensor: torch.Tensor, *, per_sample: bool, needs_gradient: bool, parameter: str | None = None
-    ) -> Memory:
-        known = Memory(tensor.untyped_storage(), tensor.numel(), per_sample, needs_gradient, parameter)
+    ) -> StorageInfo:
+        known = StorageInfo(tensor.untyped_storage(), tensor.numel(), per_sample, needs_gradient, parameter)
         self._memories[_address(tensor)] = known
         return known
 
     def _name(self, operation: str) -> str:
-        """Return the running module's name, with *operation* unless that is all that the module does."""
-        module, alone = self.modules[-1] if self.modules else ("", False)
+        """Return the name of the running module, followed by *operation* unless it is a leaf's first operation."""
+        module, leaf = self.modules[-1] if self.modules else ("", False)
         full = ".".join(part for part in (module, operation) if part)
-        name = module if alone and module and module not in self._names else full
+        name = module if leaf and module and module not in self._names else full
         self._names[name] = self._names.get(name, 0) + 1
         return name if self._names[name] == 1 else f"{name}.{self._names[name]}"
 
@@ -205,12 +214,12 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
 
 
 def tensors_in(arguments: Mapping[str, Any]) -> list[torch.Tensor]:
-    """Return the tensors of *arguments*, those in lists too."""
+    """Return the tensors in *arguments*, including those in lists."""
     return [leaf for leaf in tree_leaves(list(arguments.values())) if isinstance(leaf, torch.Tensor)]
 
 
 def _bound(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return each argument of *schema* by its name, defaults too."""
+    """Return the arguments of *schema* by name, including defaults."""
     values = {argument.name: argument.default_value for argument in schema.arguments}
     return values | dict(zip(values, args, strict=False)) | dict(kwargs)
 

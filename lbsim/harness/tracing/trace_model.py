@@ -1,6 +1,6 @@
-"""Any torch model as a workload: it runs once on the meta device, which computes shapes and holds no data.
+"""Tracing of a torch model into a workload: one run on the meta device, which computes shapes without data.
 
-What the model does to gradients inside its forward, as ``no_grad`` and ``detach``, is not seen.
+Changes to gradients inside the model's forward, such as ``no_grad`` and ``detach``, are not traced.
 """
 
 import copy
@@ -16,25 +16,28 @@ from typing import Any
 import torch
 
 from lbsim.errors import InputError, unknown_name
-from lbsim.harness.tracing.dispatch_recorder import BATCH, Recording
+from lbsim.harness.tracing.dispatch_recorder import BATCH, DispatchRecorder
 from lbsim.harness.tracing.operation_costs import RULES, other
 from lbsim.workload.layers import Workload
+
+__all__ = ["ModelInput", "TracedModel", "trace"]
 
 _INPUT = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
 
 
 @dataclass(frozen=True)
-class Input:
-    """What one sample feeds the model with."""
+class ModelInput:
+    """Input of the model for one sample."""
 
     shape: tuple[int, ...]
+    """Shape of a sample, without the batch."""
     dtype: torch.dtype = torch.float32
     name: str | None = None
-    """Of the argument, if it is not told by its place."""
+    """Name of the argument; None for a positional argument."""
 
     @classmethod
-    def parse(cls, text: str) -> "Input":
-        """Return what *text* means.
+    def parse(cls, text: str) -> "ModelInput":
+        """Return the input in *text*, ``[NAME=]SHAPE[:DTYPE]``; InputError if it is invalid.
 
         >>> Input.parse("3x224x224").shape, Input.parse("words=128:int64").dtype
         ((3, 224, 224), torch.int64)
@@ -42,33 +45,33 @@ class Input:
         match = _INPUT.fullmatch(text)
         if match is None:
             raise InputError(
-                f"--input {text}: no shape of one sample; write e.g. 3x224x224, 128:int64 or ids=128:int64"
+                f"--input {text}: not the shape of a sample; write e.g. 3x224x224, 128:int64 or ids=128:int64"
             )
         dtype = getattr(torch, match["dtype"] or "float32", None)
         if not isinstance(dtype, torch.dtype):
-            raise InputError(f"--input {text}: torch has no type '{match['dtype']}'; write e.g. float32 or int64")
+            raise InputError(f"--input {text}: torch has no dtype '{match['dtype']}'; write e.g. float32 or int64")
         shape = tuple(int(size) for size in match["shape"].split("x"))
         if 0 in shape:
-            raise InputError(f"--input {text}: a size of 0 holds nothing")
+            raise InputError(f"--input {text}: a dimension is 0; write positive sizes")
         return cls(shape, dtype, match["name"])
 
     @property
     def bytes(self) -> int:
-        """Of one sample."""
+        """Bytes of one sample."""
         return self.batch().numel() * self.dtype.itemsize // BATCH
 
     def batch(self) -> torch.Tensor:
-        """Return samples of nothing but shape."""
+        """Return a batch on the meta device."""
         return torch.empty((BATCH, *self.shape), dtype=self.dtype, device="meta")
 
 
 @dataclass(frozen=True)
-class Traced:
-    """A workload, and what of the model is not in it."""
+class TracedModel:
+    """A workload, and the parameters of the model that are not in it."""
 
     workload: Workload
     unused: list[str]
-    """Trainable parameters that forward does not use, which therefore get no gradient."""
+    """Names of trainable parameters that forward does not use, which therefore get no gradient."""
 
 
 def trace(
@@ -78,68 +81,71 @@ def trace(
     samples: int,
     validation_samples: int = 0,
     input_bytes: float | None = None,
-) -> Traced:
-    """Return the model that *target*, ``module:callable``, makes, as it trains on *inputs*.
+) -> TracedModel:
+    """Return the workload of the model that *target*, ``module:callable``, returns, in training on *inputs*.
 
-    Parameters that no gradient reaches are left out. InputError, in a line, if it cannot be found, made or run.
+    *samples* and *validation_samples* are those of an epoch; *input_bytes* per sample, None for the bytes of *inputs*.
+    Parameters that no gradient reaches are left out. Raises InputError if the model cannot be imported, built or run.
     """
-    fed = [Input.parse(text) for text in inputs]
-    recording = _recorded(target, _model(target), fed)
-    if not recording.layers:
-        raise InputError(f"{target}: computes nothing from its input that has a cost")
+    parsed = [ModelInput.parse(text) for text in inputs]
+    recorder = _recorded(target, _model(target), parsed)
+    if not recorder.layers:
+        raise InputError(f"{target}: the model computes nothing from its input; check --input")
     workload = Workload(
         name=target,
-        layers=tuple(recording.layers),
+        layers=tuple(recorder.layers),
         source=f"traced from {target}, input {', '.join(inputs)} (torch {torch.__version__}, Python "
         f"{platform.python_version()})",
-        input_bytes=float(sum(one.bytes for one in fed)) if input_bytes is None else input_bytes,
+        input_bytes=float(sum(one.bytes for one in parsed)) if input_bytes is None else input_bytes,
         samples=samples,
         validation_samples=validation_samples,
     )
-    return Traced(workload, recording.unused)
+    return TracedModel(workload, recorder.unused)
 
 
-def _recorded(target: str, model: torch.nn.Module, inputs: Sequence[Input]) -> Recording:
-    recording = Recording(dict(model.named_parameters()), RULES, other)
-    recording.watch(model)
-    batches = [(one.name, one.batch()) for one in inputs]
+def _recorded(target: str, model: torch.nn.Module, inputs: Sequence[ModelInput]) -> DispatchRecorder:
+    recorder = DispatchRecorder(dict(model.named_parameters()), RULES, other)
+    recorder.watch(model)
+    batches = [(each.name, each.batch()) for each in inputs]
     for _, batch in batches:
-        recording.feed(batch)
-    places = [batch for name, batch in batches if name is None]
-    with torch.device("meta"), torch.inference_mode(), recording:
-        _told(
+        recorder.add_input(batch)
+    positional = [batch for name, batch in batches if name is None]
+    with torch.device("meta"), torch.inference_mode(), recorder:
+        _call_user_code(
             f"{target} does not run on {', '.join(str(list(batch.shape)) for _, batch in batches)}",
-            lambda: model(*places, **{name: batch for name, batch in batches if name is not None}),
+            lambda: model(*positional, **{name: batch for name, batch in batches if name is not None}),
         )
-    return recording
+    return recorder
 
 
 def _model(target: str) -> torch.nn.Module:
-    """Return the model in training, all on the meta device."""
-    make = _found(target)
-    if isinstance(make, torch.nn.Module):
-        return _on_meta(make).train()
-    if not callable(make):
-        raise InputError(f"{target} is a {type(make).__name__}; name what makes a torch.nn.Module when called")
+    """Return the model in training mode, on the meta device."""
+    build = _resolve(target)
+    if isinstance(build, torch.nn.Module):
+        return _on_meta(build).train()
+    if not callable(build):
+        raise InputError(f"{target} is a {type(build).__name__}; name a callable that returns a torch.nn.Module")
     try:
         with torch.device("meta"):
-            model = make()
-    except Exception:  # some need values to be made, such as of torch.linspace
-        model = _told(f"{target}() failed", make)
+            model = build()
+    except Exception:  # some constructors need values, such as those of torch.linspace
+        model = _call_user_code(f"{target}() failed", build)
     if not isinstance(model, torch.nn.Module):
-        raise InputError(f"{target}() makes a {type(model).__name__}; name what makes a torch.nn.Module when called")
+        raise InputError(
+            f"{target}() returned a {type(model).__name__}; name a callable that returns a torch.nn.Module"
+        )
     return _on_meta(model).train()
 
 
-def _found(target: str) -> Any:
-    """Return what *target* names; modules are looked for in the working directory too, as ``python -m`` does."""
+def _resolve(target: str) -> Any:
+    """Return the object called *target*; modules are imported from the working directory too, as by ``python -m``."""
     name, _, path = target.partition(":")
     if not name or not path:
-        raise InputError(f"'{target}' is no module:callable; write e.g. my_models:resnet18")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    found = _told(f"cannot import '{name}'", lambda: importlib.import_module(name))
+        raise InputError(f"'{target}' is not a module:callable; write e.g. my_models:resnet18")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    found = _call_user_code(f"cannot import '{name}'", lambda: importlib.import_module(name))
     for part in path.split("."):
         if not hasattr(found, part):
             raise unknown_name(part, name, [public for public in dir(found) if not public.startswith("_")])
@@ -148,7 +154,7 @@ def _found(target: str) -> Any:
 
 
 def _on_meta(model: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy of *model* without data, in which what was tied stays tied."""
+    """Return a copy of *model* without data; tied parameters stay tied."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     if all(tensor.is_meta for tensor in tensors.values()):
         return model
@@ -160,8 +166,8 @@ def _on_meta(model: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _told(doing: str, action: Callable[[], Any]) -> Any:
-    """Return what the user's code in *action* returns; whatever it raises is told in a line."""
+def _call_user_code(doing: str, action: Callable[[], Any]) -> Any:
+    """Return the result of *action*, code of the user; any exception becomes an InputError in one line."""
     try:
         return action()
     except Exception as error:

@@ -1,7 +1,8 @@
-"""Checkpoints that survive: written whole or not at all, checked when read, the last two kept.
+"""Checkpoints: atomic writes, a checksum, and the last two kept.
 
-A file is a line ``lbsim checkpoint 1 <SHA-256 of the rest>`` and what torch.save makes of the state. It is written
-beside its place, flushed to the disk and renamed, so that a kill at any moment leaves the checkpoints before it.
+A file is the line ``lbsim checkpoint 1 <SHA-256 of the rest>`` followed by torch.save's bytes of the state. It is
+written to a temporary file, flushed to the disk and renamed, so that a kill at any moment leaves the earlier
+checkpoints intact.
 """
 
 import hashlib
@@ -15,64 +16,69 @@ import torch
 
 from lbsim.errors import InputError
 
+__all__ = ["State", "deserialize", "load_newest", "save", "serialize", "write_file"]
+
 State = dict[str, Any]
 _HEADER = b"lbsim checkpoint 1 "
 _KEPT = 2
 
 
-def write(folder: Path, step: int, state: State) -> Path:
-    """Write the *state* after *step* into *folder*, and remove all but the last two."""
+def save(folder: Path, step: int, state: State) -> Path:
+    """Write the *state* after *step* into *folder*, and remove all checkpoints but the last two; return the file."""
     file = folder / f"checkpoint-{step:09d}.pt"
-    replace_with(file, packed(state))
+    write_file(file, serialize(state))
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
     return file
 
 
-def packed(state: State) -> bytes:
-    """Return *state* as the bytes of a checkpoint."""
+def serialize(state: State) -> bytes:
+    """Return the bytes of a checkpoint of *state*."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     return _HEADER + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
 
-def unpacked(content: bytes, name: str = "checkpoint") -> State:
-    """Return the state in *content*, or raise InputError if it is damaged."""
+def deserialize(content: bytes, name: str = "checkpoint") -> State:
+    """Return the state in the bytes *content*; InputError, with *name*, if they are damaged."""
     header, _, payload = content.partition(b"\n")
     if not header.startswith(_HEADER):
-        raise InputError(f"{name}: not a checkpoint of lbsim, or its beginning is lost")
+        raise InputError(f"{name}: not a checkpoint of lbsim, or its first line is damaged")
     if hashlib.sha256(payload).hexdigest().encode() != header.removeprefix(_HEADER):
-        raise InputError(f"{name}: damaged: its content does not have the checksum that it was written with")
+        raise InputError(f"{name}: damaged: its checksum is wrong")
     state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return state
 
 
-def newest(folder: Path, tell: Callable[[str], None]) -> State | None:
-    """Return the newest state in *folder* that is whole; *tell* of each that is damaged; None if there is none."""
+def load_newest(folder: Path, report: Callable[[str], None]) -> State | None:
+    """Return the newest intact state in *folder*; None if there are no checkpoints.
+
+    *report* receives a message for each damaged one. Raises InputError if all are damaged.
+    """
     files = _newest_first(folder)
     for file in files:
         try:
-            return unpacked(file.read_bytes(), str(file))
+            return deserialize(file.read_bytes(), str(file))
         except InputError as error:
-            tell(f"{error}; trying the one before")
+            report(f"{error}; trying the one before")
     if files:
-        raise InputError(f"{folder}: no checkpoint is whole; remove them to start anew")
+        raise InputError(f"{folder}: all checkpoints are damaged; remove them to start from the first step")
     return None
 
 
-def replace_with(file: Path, content: bytes) -> None:
-    """Make *content* the whole of *file*, at once and for good."""
+def write_file(file: Path, content: bytes) -> None:
+    """Replace *file* by *content* atomically, and flush it to the disk."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(file.name + ".new")
-    with beside.open("wb") as stream:
+    temporary = file.with_name(file.name + ".new")
+    with temporary.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    beside.replace(file)
+    temporary.replace(file)
     folder = os.open(file.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the renaming itself
+        os.fsync(folder)  # makes the renaming durable
     finally:
         os.close(folder)
 

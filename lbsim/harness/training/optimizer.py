@@ -1,4 +1,4 @@
-"""The optimizer and the schedule that the options name, and which parameters they treat in which way."""
+"""Optimizer and learning-rate schedule of the options, and their parameter groups."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,18 @@ from lbsim.harness.optimizers.rmsprop_to_sgd import RMSpropToSGD, rmsprop_share,
 from lbsim.harness.training import schedules
 from lbsim.harness.training.options import TrainOptions
 
+__all__ = ["adapted", "build", "rate", "set_rate"]
+
 Named = Sequence[tuple[str, nn.Parameter]]
 
 
 def adapted(parameter: Tensor) -> bool:
-    """Tell whether LARS and weight decay apply: not to biases and normalisation parameters, which are vectors."""
+    """Return whether LARS and weight decay apply: not to biases and normalisation parameters, which are vectors."""
     return parameter.dim() > 1
 
 
 def build(options: TrainOptions, parameters: Named) -> MultiTensorOptimizer:
-    """Return the optimizer that *options* name, over *parameters* in two groups."""
+    """Return the optimizer of *options* over *parameters*, in a group of matrices and a group of vectors."""
     matrices = [parameter for _, parameter in parameters if adapted(parameter)]
     vectors = [parameter for _, parameter in parameters if not adapted(parameter)]
     vector_decay = options.weight_decay if options.decay_vectors else 0.0
@@ -39,7 +41,7 @@ def build(options: TrainOptions, parameters: Named) -> MultiTensorOptimizer:
 
 
 def rate(options: TrainOptions, epoch: float, batch: int) -> float:
-    """Return the learning rate at *epoch* with so large a *batch* over all ranks."""
+    """Return the learning rate at *epoch* for a *batch* over all ranks."""
     peak = schedules.linear_scaling(batch) if options.rate is None else options.rate
     epochs = options.epochs
     match options.schedule_used:
@@ -54,12 +56,12 @@ def rate(options: TrainOptions, epoch: float, batch: int) -> float:
 
 
 def set_rate(optimizer: MultiTensorOptimizer, options: TrainOptions, epoch: float, batch: int) -> float:
-    """Set and return the rate of this step, and Akiba's shares where the rule has them."""
-    now = rate(options, epoch, batch)
+    """Set the learning rate of a step, and the shares of SGD and RMSprop in Akiba's rule; return the rate."""
+    current = rate(options, epoch, batch)
     for group in optimizer.param_groups:
-        group["lr"] = now
+        group["lr"] = current
         if isinstance(optimizer, RMSpropToSGD):
-            # their centre and period are epochs of 90
+            # the paper's centre and period are in epochs of a run of 90
             share = sgd_share(epoch / options.epochs * 90)
-            group["share_of_sgd"], group["share_of_rmsprop"] = share, rmsprop_share(share, now) if now else 0.0
-    return now
+            group["share_of_sgd"], group["share_of_rmsprop"] = share, rmsprop_share(share, current) if current else 0.0
+    return current

@@ -1,4 +1,4 @@
-"""Everything that `train` can be told; all ranks must be told the same."""
+"""Options of a training run; all ranks must have the same."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,11 +8,13 @@ from pydantic import Field
 from lbsim.profiles.profile import Table
 from lbsim.units import Seconds
 
-Precision = Literal["fp32", "tf32", "mixed", "bf16"]
+__all__ = ["OptimizerName", "ScheduleName", "TrainOptions", "TrainingPrecision"]
+
+TrainingPrecision = Literal["fp32", "tf32", "mixed", "bf16"]
 OptimizerName = Literal["sgd", "lars", "rmsprop-to-sgd"]
 ScheduleName = Literal["constant", "gradual-warm-up", "polynomial-decay", "slow-start"]
 
-_SCHEDULE_OF: dict[OptimizerName, ScheduleName] = {
+_DEFAULT_SCHEDULE: dict[OptimizerName, ScheduleName] = {
     "sgd": "gradual-warm-up",
     "lars": "polynomial-decay",
     "rmsprop-to-sgd": "slow-start",
@@ -20,57 +22,71 @@ _SCHEDULE_OF: dict[OptimizerName, ScheduleName] = {
 
 
 class TrainOptions(Table):
-    """One training run."""
+    """Options of a training run."""
 
     model: str = "resnet50"
+    """Name of a model of the harness, or ``module:callable``."""
     data: str = "synthetic"
+    """Name of the data: synthetic, digits, mnist5k or images."""
     folder: Path | None = None
-    """Of images, with ``train`` and ``val`` inside, a folder a class."""
+    """Folder of images, with ``train`` and ``val`` inside, each with one folder per class."""
     batch_per_gpu: int = Field(default=32, ge=1)
+    """Samples per step and rank."""
     epochs: float = Field(default=90, gt=0, allow_inf_nan=False)
+    """Epochs of the run and of the schedule."""
     steps: int | None = Field(default=None, ge=1)
-    """Stop after so many, for a trial; the schedule still runs over all epochs."""
+    """Steps after which to stop, for a trial; the schedule still covers all epochs."""
     optimizer: OptimizerName = "lars"
+    """Update rule."""
     schedule: ScheduleName | None = None
-    """If none, the one that the optimizer's authors used."""
+    """Learning-rate schedule; None for the one that the optimizer's authors used."""
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """At its peak; if none, 0.1 for every 256 samples of the batch."""
+    """Peak learning rate; None for 0.1 per 256 samples of the batch."""
     warm_up: float = Field(default=5, ge=0, allow_inf_nan=False)
-    """Epochs."""
+    """Epochs of the warm-up."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Coefficient of momentum."""
     weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
+    """Coefficient λ of weight decay."""
     decay_vectors: bool = False
     """Whether biases and normalisation parameters decay too."""
     trust: float = Field(default=0.001, gt=0, allow_inf_nan=False)
-    """LARS's ρ."""
-    precision: Precision = "fp32"
+    """Trust coefficient ρ of LARS."""
+    precision: TrainingPrecision = "fp32"
+    """Precision of compute."""
     loss_scale: float = Field(default=2.0**16, ge=1, allow_inf_nan=False)
-    """Of mixed precision, at the start."""
+    """Initial loss scale of mixed precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of each rank; auto for a GPU if torch finds one."""
     engine: str = "plain"
+    """Engine that averages the gradients, one of `engines.NAMES`."""
     communication: tuple[str, ...] = ()
-    """KEY=VALUE for the engine."""
+    """Options of the engine, each ``KEY=VALUE``."""
     seed: int = Field(default=0, ge=0)
+    """Seed of weights, order of samples, augmentation and dropout."""
     output: Path = Path("harness-run")
+    """Folder of checkpoints and tables."""
     checkpoint_every: int = Field(default=500, ge=1)
-    """Steps."""
+    """Steps between checkpoints."""
     patience: Seconds = Field(default=300.0, ge=1)
-    """How long a rank may stand still before the others stop."""
+    """Seconds a rank may make no progress before the others stop."""
     watch_every: int = Field(default=0, ge=0)
-    """Steps between two looks at the layers; 0 is never."""
+    """Steps between rows of layer statistics; 0 for none."""
     watch_activation: str | None = None
+    """Name of a layer whose output distribution is logged with the layer statistics."""
     noise_scale_every: int = Field(default=0, ge=0)
-    """Steps between two measurements of the gradient noise scale; 0 is never."""
+    """Steps between measurements of the gradient noise scale; 0 for none."""
     tensorboard: bool = False
+    """Whether the tables are written for TensorBoard too."""
 
     @property
     def schedule_used(self) -> ScheduleName:
-        """The schedule given, or the optimizer's."""
-        return self.schedule or _SCHEDULE_OF[self.optimizer]
+        """The given schedule, or the default of the optimizer."""
+        return self.schedule or _DEFAULT_SCHEDULE[self.optimizer]
 
     def recipe(self) -> dict[str, object]:
-        """Return what decides the losses, as plain values: what a checkpoint and every rank must agree on."""
-        bystanders = {
+        """Return the options that decide the losses, as JSON values; a resumed run must have the same."""
+        without_effect = {
             "output",
             "checkpoint_every",
             "patience",
@@ -80,4 +96,4 @@ class TrainOptions(Table):
             "tensorboard",
             "steps",
         }
-        return self.model_dump(mode="json", exclude=bystanders)
+        return self.model_dump(mode="json", exclude=without_effect)

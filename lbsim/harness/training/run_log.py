@@ -1,7 +1,7 @@
-"""What a run leaves to be read: tables as CSV, in its output folder, and the same to TensorBoard if wanted.
+"""Run log: CSV tables in the output folder, and the same values for TensorBoard on request.
 
-The first column is always the step. A run that goes on from a checkpoint drops the rows after it, and a row that a
-kill cut short, so that the tables read as if the run had never stopped.
+The first column is the step. A resumed run removes the rows after its checkpoint and an incomplete last row, so that
+the tables are those of an uninterrupted run.
 """
 
 import csv
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lbsim.errors import InputError
-from lbsim.harness.training.checkpoint import replace_with
+from lbsim.harness.training.checkpoint import write_file
+
+__all__ = ["COLUMNS", "RunLog"]
 
 COLUMNS = {
     "steps": ("step", "epoch", "rate", "loss", "accuracy", "loss_scale", "skipped"),
@@ -28,27 +30,27 @@ COLUMNS = {
     ),
     "activations": ("step", "layer", "mean", "standard_deviation", "min", "p1", "p25", "p50", "p75", "p99", "max"),
 }
-"""The tables, each a file: ``steps.csv`` and so on."""
+"""Columns of each table; the table ``steps`` is in the file ``steps.csv``."""
 
 
-class Journal:
-    """Adds rows to the tables in *folder*, from *step* on."""
+class RunLog:
+    """Appends rows to the tables in *folder*, after *step*; raises OSError if the folder cannot be written to."""
 
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._files = {name: (folder / f"{name}.csv") for name in COLUMNS}
         for name, file in self._files.items():
-            _cut(file, COLUMNS[name], step)
+            _truncate(file, COLUMNS[name], step)
         self._streams = {name: file.open("a", newline="", encoding="utf-8") for name, file in self._files.items()}
-        self._board = _board(folder, step) if tensorboard else None
+        self._board = _summary_writer(folder, step) if tensorboard else None
 
     def add(self, table: str, row: Sequence[object]) -> None:
-        """Add a row, and give it to the operating system at once."""
+        """Append a row and flush it to the operating system."""
         stream = self._streams[table]
         csv.writer(stream, lineterminator="\n").writerow(row)
         stream.flush()
         if self._board is not None:
-            _to_board(self._board, table, row)
+            _add_scalars(self._board, table, row)
 
     def close(self) -> None:
         """Close the files."""
@@ -58,23 +60,23 @@ class Journal:
             self._board.close()
 
 
-def _cut(file: Path, columns: Sequence[str], step: int) -> None:
-    """Leave the rows of *file* up to *step*; begin it if there is none."""
-    whole = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-    rows = [row for row in csv.reader(whole[1:]) if len(row) == len(columns) and int(row[0]) <= step]
+def _truncate(file: Path, columns: Sequence[str], step: int) -> None:
+    """Remove the rows of *file* after *step*; create the file if there is none."""
+    complete = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    rows = [row for row in csv.reader(complete[1:]) if len(row) == len(columns) and int(row[0]) <= step]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    replace_with(file, text.getvalue().encode())
+    write_file(file, text.getvalue().encode())
 
 
-def _to_board(board: Any, table: str, row: Sequence[object]) -> None:
-    where = f"{table}/{row[1]}" if COLUMNS[table][1] == "layer" else table
+def _add_scalars(board: Any, table: str, row: Sequence[object]) -> None:
+    tag = f"{table}/{row[1]}" if COLUMNS[table][1] == "layer" else table
     for column, value in zip(COLUMNS[table][1:], row[1:], strict=True):
         if isinstance(value, int | float):
-            board.add_scalar(f"{where}/{column}", value, row[0])
+            board.add_scalar(f"{tag}/{column}", value, row[0])
 
 
-def _board(folder: Path, step: int) -> Any:
+def _summary_writer(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  an optional library
     except ImportError:

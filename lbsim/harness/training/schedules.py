@@ -1,11 +1,13 @@
-"""Learning rates over the epochs, as the record systems set them; an epoch is a float, so that a step has its own.
+"""Learning-rate schedules of the record systems, as functions of the epoch, a float.
 
-Each is written for the number of epochs that its authors trained, and stretched to others in proportion.
+Each schedule is defined for the number of epochs that its authors trained, and scaled to others in proportion.
 """
+
+__all__ = ["gradual_warm_up", "linear_scaling", "polynomial_decay", "slow_start"]
 
 
 def linear_scaling(batch: int, rate_at_256: float = 0.1) -> float:
-    """Return the rate in proportion to the *batch*: Goyal et al., arXiv:1706.02677, section 2.1.
+    """Return the learning rate in proportion to *batch*: Goyal et al., arXiv:1706.02677, section 2.1.
 
     >>> linear_scaling(8192)
     3.2
@@ -14,10 +16,10 @@ def linear_scaling(batch: int, rate_at_256: float = 0.1) -> float:
 
 
 def gradual_warm_up(epoch: float, rate: float, *, epochs: float, batch: int, warm_up: float = 5) -> float:
-    """Return Goyal et al.'s rate: a ramp from the small batch's rate, then a tenth at 30, 60 and 80 of 90 epochs.
+    """Return Goyal et al.'s learning rate: a ramp from that for 256 samples, a tenth at 30, 60 and 80 of 90 epochs.
 
-    *rate* is the one that linear scaling gave. Section 2.2 and 5.1 of arXiv:1706.02677. The small batch is their
-    reference of 256 samples (8 GPUs of 32), so up to 256 there is no ramp, whatever *warm_up* says.
+    *rate* is the result of linear scaling: arXiv:1706.02677, sections 2.2 and 5.1. Their reference batch has 256
+    samples (8 GPUs of 32), so for batches up to 256 there is no ramp, for any *warm_up*.
 
     >>> [round(gradual_warm_up(e, 3.2, epochs=90, batch=8192), 6) for e in (0, 2.5, 5, 30, 60, 89)]
     [0.1, 1.65, 3.2, 0.32, 0.032, 0.0032]
@@ -30,12 +32,12 @@ def gradual_warm_up(epoch: float, rate: float, *, epochs: float, batch: int, war
 
 
 def polynomial_decay(epoch: float, rate: float, *, epochs: float, warm_up: float = 2, power: float = 2) -> float:
-    """Return You et al.'s rate for LARS: a ramp from zero, then a polynomial to zero.
+    """Return You et al.'s learning rate for LARS: a ramp from zero, then a polynomial to zero.
 
-    Arxiv:1708.03888, section 5 and table 3: power 2, a warm-up of 2 to 13 epochs. The paper does not say whether the
+    arXiv:1708.03888, section 5 and table 3: power 2, a warm-up of 2 to 13 epochs. The paper does not state whether the
     ramp counts from 0 or 1. NVIDIA's Caffe, on which its authors trained, counts from 0 (``GetLearningRate`` in
-    ``sgd_solver.cpp``: iteration / ``rampup_interval``), so the first step does nothing but fill the velocity with
-    zeros, as here.
+    ``sgd_solver.cpp``: iteration / ``rampup_interval``), so that the first step only sets the velocity to zero; here
+    too.
 
     >>> [polynomial_decay(e, 8.0, epochs=100, warm_up=2) for e in (0, 1, 50, 100)]
     [0.0, 4.0, 2.0, 0.0]
@@ -46,9 +48,9 @@ def polynomial_decay(epoch: float, rate: float, *, epochs: float, warm_up: float
 
 
 def slow_start(epoch: float, rate: float, *, epochs: float) -> float:
-    """Return Akiba et al.'s rate: 0.5, 0.075, 0.01 and 0.001 of it for 40, 30, 15 and 5 of 90 epochs.
+    """Return Akiba et al.'s learning rate: *rate* times 0.5, 0.075, 0.01 and 0.001 for 40, 30, 15 and 5 of 90 epochs.
 
-    Arxiv:1711.04325, appendix A.2.
+    arXiv:1711.04325, appendix A.2.
 
     >>> [slow_start(e, 1.0, epochs=90) for e in (0, 39.9, 40, 70, 85)]
     [0.5, 0.5, 0.075, 0.01, 0.001]

@@ -1,1 +1,1 @@
-"""One figure a file."""
+"""Figures of a report, one in each module."""

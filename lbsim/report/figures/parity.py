@@ -1,4 +1,4 @@
-"""Every prediction against what was published."""
+"""Figure: predictions over published values."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +11,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from lbsim.evaluation.residual import Residual
 from lbsim.evaluation.validate import Validation
 from lbsim.report.picture import MARKERS, Number, Picture, colour
+from lbsim.report.scenarios import ReportScenarios
 from lbsim.report.single_figure import write_one
-from lbsim.report.subject import Subject
 from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME
 
+__all__ = ["ORDER", "TITLE", "draw", "picture", "write_parity"]
+
 TITLE = "Predicted against published"
-PLACE = 7
+ORDER = 7
 _Panel = tuple[str, Callable[[Residual], bool], str, float]
 _PANELS: tuple[_Panel, ...] = (
     ("throughput", lambda one: one.observation.dimension is SAMPLE_RATE, "samples/s", 1.0),
@@ -24,24 +26,24 @@ _PANELS: tuple[_Panel, ...] = (
     ("efficiencies and ratios", lambda one: one.observation.dimension is None, "", 1.0),
     ("bus bandwidth of all-reduces", lambda one: one.observation.dimension is DATA_RATE, "GB/s", 1e9),
 )
-"""What, of which results, in which unit, and how many SI units that is."""
+"""Panels: title, filter of results, unit, and the unit in SI."""
 
 
-def draw(subject: Subject) -> Picture:
-    """Draw what was published, of all systems."""
-    return picture(subject.published)
+def draw(scenarios: ReportScenarios) -> Picture:
+    """Draw the published values of all systems."""
+    return picture(scenarios.published)
 
 
 def write_parity(validation: Validation, file: Path) -> None:
-    """Write the picture of *validation* alone to *file*, whole or not at all; InputError if it cannot be."""
+    """Write the figure of *validation* to *file*, atomically; InputError if it cannot be written."""
     write_one(lambda: picture(validation).figure, file)
 
 
 def picture(validation: Validation) -> Picture:
-    """Draw a point a published number, with its class's colour and marker and its interval, and the lines of 10 % off.
+    """Draw one point per published value, with its class's colour and marker and its interval, and lines at 10 % error.
 
-    What is drawn is predicted over published, which shows an error alike for a millisecond and a day. In grey, classes
-    are told apart by their markers: hollow ones, and when those run out, full ones.
+    The ratio of predicted to published shows equal relative errors equally, for a millisecond and a day. In grey,
+    classes differ by their markers: first hollow ones, then filled ones.
     """
     classes = [*validation.by("class")]
     panels = [(one, [result for result in validation.results if one[1](result)]) for one in _PANELS]
@@ -53,12 +55,12 @@ def picture(validation: Validation) -> Picture:
     handles = {label: handle for axes in each for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     numbers = tuple(_number(one) for one in validation.results)
-    note = "Solid line: as published. Dashed: 10 % more and 10 % less. Vertical: 90 % intervals."
-    return Picture(figure, numbers, "published, in the same unit", _says(validation), note)
+    note = "Solid line: equal to published. Dashed: 10 % more and 10 % less. Vertical: 90 % intervals."
+    return Picture(figure, numbers, "published, in the same unit", _description(validation), note)
 
 
 def _sheet(panels: int, classes: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a wide panel above, which has the most to show, and the others below it side by side."""
+    """Return a figure with a wide panel at the top, which has the most points, and the others side by side below."""
     figure = Figure(figsize=(8.5, (3.6 if panels == 1 else 6.9) + 0.17 * (classes // 3 + 1)), layout="constrained")
     if panels == 1:
         return figure, [figure.subplots()]
@@ -70,7 +72,7 @@ def _sheet(panels: int, classes: int) -> tuple[Figure, list[Axes]]:
 def _draw(axes: Axes, results: list[Residual], classes: list[str], label: str, scale: float) -> None:
     axes.axhline(1.0, color="k", lw=0.8)
     for factor in (0.9, 1.1):
-        axes.axhline(factor, color="k", ls="--", lw=0.6, label="10 % off" if factor > 1 else None)
+        axes.axhline(factor, color="k", ls="--", lw=0.6, label="10 % error" if factor > 1 else None)
     for place, name in enumerate(classes):
         own = [one for one in results if one.observation.case.class_ == name]
         if own:
@@ -81,7 +83,7 @@ def _draw(axes: Axes, results: list[Residual], classes: list[str], label: str, s
 
 
 def _tick(axis: Axis, span: float) -> None:
-    """Write numbers without powers of ten, more of each decade where *axis* spans fewer."""
+    """Label ticks without powers of ten, with more ticks per decade where *axis* spans fewer decades."""
     fewer = (1.0, 2.0, 5.0) if span < 100 else (1.0,)
     at = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if span < 10 else fewer
     axis.set_major_locator(LogLocator(1000.0 if span > 1e6 else 10.0, at))
@@ -114,16 +116,16 @@ def _number(one: Residual) -> Number:
     )
 
 
-def _says(validation: Validation) -> str:
+def _description(validation: Validation) -> str:
     every = validation.accuracy
     near = sum(abs(one.relative_error) <= 0.1 for one in validation.results)
     classes = ", ".join(
         f"{name} {one.mean_absolute_relative_error:.1%} over {one.count}"
         for name, one in validation.by("class").items()
     )
-    inside = "" if every.interval_coverage is None else f" {every.interval_coverage:.0%} lie inside their interval."
+    inside = "" if every.interval_coverage is None else f" {every.interval_coverage:.0%} lie inside the interval."
     return (
-        f"{near} of {every.count} predictions are within 10 % of what was published; the mean error is "
+        f"{near} of {every.count} predictions are within 10 % of the published value; the mean error is "
         f"{every.mean_absolute_relative_error:.1%}, the largest {every.max_absolute_relative_error:.0%}.{inside} "
         f"Mean error by class: {classes}."
     )

@@ -1,30 +1,32 @@
-"""Time to train by system, predicted beside published: tables 4 and 5 of Jia et al., and later ones of their models."""
+"""Figure: predicted and published time to train by system: tables 4 and 5 of Jia et al., and later systems."""
 
 from matplotlib.axes import Axes
 
 from lbsim.evaluation.residual import Residual
-from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, plain_numbers, sheet, short
-from lbsim.report.subject import Subject
+from lbsim.report.picture import OKABE_ITO, NothingToDraw, Number, Picture, new_figure, plain_numbers, short
+from lbsim.report.scenarios import ReportScenarios
 from lbsim.scenario.scenario import Scenario
 
+__all__ = ["ORDER", "TITLE", "draw"]
+
 TITLE = "Time to train by system"
-PLACE = 4
+ORDER = 4
 _TABLES = {"AlexNet": "alexnet", "ResNet-50": "resnet50"}
-_WHOLE = 10
-"""Epochs from which a row is of a whole training."""
+_COMPLETE = 10
+"""Fewest epochs of a complete training run."""
 _MINUTE = 60.0
 
 
-def draw(subject: Subject) -> Picture:
-    """Draw a line a system, from what was published to what is predicted."""
-    times = [one for one in subject.published.results if one.observation.quantity == "time_to_train"]
+def draw(scenarios: ReportScenarios) -> Picture:
+    """Draw one row per system, with the published and the predicted time."""
+    times = [one for one in scenarios.published.results if one.observation.quantity == "time_to_train"]
     rows = [one for one in times if one.observation.relative_to is None]
     tables = {name: _rows(rows, model) for name, model in _TABLES.items()}
     tables = {name: found for name, found in tables.items() if found}
     if not tables:
-        raise NothingToDraw("no published time of training")
+        raise NothingToDraw("no published time to train")
     heights = [len(found) for found in tables.values()]
-    figure, panels = sheet(
+    figure, panels = new_figure(
         9.0, 0.27 * sum(heights) + 1.6, len(tables), sharex=True, gridspec_kw={"height_ratios": heights}
     )
     for (name, found), axes in zip(tables.items(), panels, strict=True):
@@ -34,10 +36,10 @@ def draw(subject: Subject) -> Picture:
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     numbers = [number for found in tables.values() for row in found for number in _numbers(row)]
     every = [row for found in tables.values() for row in found]
-    return Picture(figure, tuple(numbers), "system", " ".join(map(_says, every)), _NOTE)
+    return Picture(figure, tuple(numbers), "system", " ".join(map(_description, every)), _NOTE)
 
 
-_NOTE = "Anchored: with one throughput that the same source measured at a smaller scale. Bars: the 90 % interval."
+_NOTE = "Anchored: with one throughput that the same source measured on fewer GPUs. Bars: 90 % intervals."
 
 
 def _rows(rows: list[Residual], model: str) -> list[Residual]:
@@ -45,7 +47,7 @@ def _rows(rows: list[Residual], model: str) -> list[Residual]:
 
 
 def _is_of(scenario: Scenario, model: str) -> bool:
-    return scenario.model.startswith(model) and scenario.plan.epochs >= _WHOLE
+    return scenario.model.startswith(model) and scenario.plan.epochs >= _COMPLETE
 
 
 def _order(row: Residual) -> tuple[float, str, int, bool]:
@@ -54,10 +56,10 @@ def _order(row: Residual) -> tuple[float, str, int, bool]:
 
 
 def _name(row: Residual) -> str:
-    plan, cluster = row.observation.scenario.plan, row.observation.scenario.cluster
-    system, accelerator = row.observation.case.system, cluster.accelerator.name
-    told = f"{system}: {plan.gpus:,} {accelerator}, batch {plan.batch:,}, {plan.epochs:g} epochs"
-    return told + (", anchored" if row.observation.anchored else "")
+    scenario, system = row.observation.scenario, row.observation.case.system
+    plan, accelerator = scenario.plan, scenario.cluster.accelerator.name
+    name = f"{system}: {plan.gpus:,} {accelerator}, batch {plan.batch:,}, {plan.epochs:g} epochs"
+    return name + (", anchored" if row.observation.anchored else "")
 
 
 def _draw(axes: Axes, title: str, rows: list[Residual]) -> None:
@@ -91,7 +93,7 @@ def _numbers(row: Residual) -> list[Number]:
     ]
 
 
-def _says(row: Residual) -> str:
+def _description(row: Residual) -> str:
     return (
         f"{row.observation.scenario.model}, {_name(row)}: published {short(row.observed / _MINUTE)} min, predicted "
         f"{short(row.predicted / _MINUTE)} min ({row.relative_error:+.0%})."

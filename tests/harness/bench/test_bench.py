@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from lbsim.errors import InputError
+from lbsim.harness import models
 from lbsim.harness.bench import all_reduce, cli
-from lbsim.harness.bench.model import build, require_precision, sample_shape, updater
+from lbsim.harness.bench.model import benchmark_optimizer, require_precision
+from lbsim.harness.bench.options import sample_shape
 from lbsim.harness.bench.replay import Replay
-from lbsim.harness.communication.gradient_engine import GradientEngine
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.step_recorder import StepRecorder, clock
 from lbsim.harness.optimizers.lars import LARS
@@ -78,7 +80,7 @@ def test_the_update_that_is_timed_is_the_one_that_the_trace_names(optimizer, tmp
     assert all(min(one.samples) > 0 for one in trace.observations if one.quantity == "update")
     kinds = {"lars": LARS, "sgd": MomentumSGD, "rmsprop-to-sgd": RMSpropToSGD}
     net = nets.small()
-    made = updater(optimizer, net)
+    made = benchmark_optimizer(optimizer, net)
     assert type(made) is kinds[optimizer]
     before = [parameter.detach().clone() for parameter in net.parameters()]
     net(torch.ones(2, 3, 16, 16)).square().sum().backward()
@@ -139,7 +141,7 @@ def test_each_layer_is_timed_forward_and_backward(step_trace):
 def test_a_replay_takes_as_long_as_what_was_recorded():
     replay = Replay.of(pace([0.06, 0.04, 0.02]), "here")
     recorder = StepRecorder(0, clock(CPU), [(name, p.numel()) for name, p in replay.named()])
-    engine = GradientEngine(replay.named(), CommunicationOptions(overlap=False), recorder)
+    engine = FusionEngine(replay.named(), CommunicationOptions(overlap=False), recorder)
     for _ in range(5):
         engine.begin_step()
         loss = replay()
@@ -217,7 +219,7 @@ def test_all_reduce_prints_the_columns_of_nccl_tests_and_keeps_each_sample(tmp_p
     [
         (2, ["all-reduce", "--out", f"{__file__}/trace.json"], "rank 0: --out"),
         (3, ["all-reduce", "--algorithms", "hierarchical", "--group-size", "2"], "2 does not divide 3 ranks"),
-        (2, ["scaling", *SMALL[:2], "--input", "3x8x8"], "the model does not take a batch"),
+        (2, ["scaling", *SMALL[:2], "--input", "3x8x8"], "the model does not accept a batch"),
     ],
 )
 def test_what_cannot_run_ends_every_rank_with_code_2_and_says_one_line(ranks, words, told):
@@ -232,16 +234,16 @@ def test_what_cannot_run_ends_every_rank_with_code_2_and_says_one_line(ranks, wo
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["all-reduce"], "one process has nobody to reduce with; write torchrun"),
+        (["all-reduce"], "an all-reduce needs two ranks; write torchrun"),
         (["all-reduce", "--sizes", "12"], "12"),
         (["scaling", "--model", "tests.harness.nets:huge"], "nets:huge"),
-        (["scaling", "--model", "tests.harness.nets:small", "--input", "3x"], "'3x' is no shape of a sample"),
-        (["scaling", *SMALL, "--precision", "tf32"], "tf32: this cpu has none"),
+        (["scaling", "--model", "tests.harness.nets:small", "--input", "3x"], "'3x' is not the shape of a sample"),
+        (["scaling", *SMALL, "--precision", "tf32"], "tf32: this cpu does not support it"),
         (["scaling", *SMALL, "--fusion", "most"], "fusion"),
         (["scaling", *SMALL, "--engine", "horovod"], "no engine 'horovod'"),
         (["scaling", "--replay", "none.json", "--engine", "ddp"], "write --engine lbsim"),
         (["scaling", "--steps", "many"], "--steps"),
-        (["step", *SMALL, "--batches", "two"], "--batches: 'two' is no count"),
+        (["step", *SMALL, "--batches", "two"], "--batches: 'two' is not a positive integer"),
         (["step", *SMALL, "--optimizer", "larc"], "did you mean 'lars'"),
     ],
 )
@@ -255,7 +257,7 @@ def test_precisions_and_models_that_are_not_there_are_named():
     with pytest.raises(InputError, match="did you mean 'mixed'"):
         require_precision("mixd", CPU)
     with pytest.raises(InputError, match="it returns int, not a torch"):
-        build("builtins:int", (3, 8, 8), 10)
+        models.build_model("builtins:int", (3, 8, 8), 10)
 
 
 def test_bus_bandwidth_is_what_nccl_tests_prints():

@@ -6,13 +6,14 @@ import torch
 
 from lbsim.communication.optimal_fusion import mg_wfbp, optimal
 from lbsim.errors import InputError
-from lbsim.harness.communication.gradient_engine import GradientEngine, fusion_buffers
+from lbsim.harness.communication.fusion_buffers import plan_buffers
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
-from lbsim.harness.communication.ready_times import Pace, WarmUp, ready_in, ring_cost
+from lbsim.harness.communication.ready_times import FusionTimes, ReadyTimeRecorder, read_ready_times, ring_cost
 from lbsim.harness.communication.step_recorder import HostClock
 from lbsim.measurements.trace import Evidence, Gradient, RankTimeline, Trace, write_trace
 from tests.harness import steps
-from tests.harness.communication.test_gradient_engine import said
+from tests.harness.communication.test_engines import said
 from tests.harness.ranks import run
 
 STEPS = Path(steps.__file__)
@@ -37,7 +38,7 @@ def trace(file, ready, sizes=None):
 def planned(fusion, pace, **more):
     named = list(steps.model().named_parameters())
     options = CommunicationOptions.of(fusion=fusion, **more)
-    return [buffer.tensors for buffer in fusion_buffers(named, options, 2, pace)]
+    return [buffer.tensors for buffer in plan_buffers(named, options, 2, pace)]
 
 
 def backwards(*sizes):
@@ -55,7 +56,7 @@ def test_ranks_agree_on_what_the_measured_times_of_rank_0_plan(fusion):
     everyones = [answer for (answer,) in said(run(3, STEPS, {"cases": [case]}))]
     assert all(each["buffers"] == everyones[0]["buffers"] for each in everyones)
     assert all(each["pace"] == everyones[0]["pace"] for each in everyones)
-    pace = Pace(**everyones[0]["pace"])
+    pace = FusionTimes(**everyones[0]["pace"])
     assert min(pace.ready) > 0
     assert pace.startup > 0
     options = {key: value for key, value in case.items() if key != "fusion"}
@@ -65,13 +66,13 @@ def test_ranks_agree_on_what_the_measured_times_of_rank_0_plan(fusion):
 def test_a_start_up_as_long_as_backward_merges_all_and_none_merges_nothing():
     ready = [float(n) for n in reversed(range(6))]
     for fusion in ("mg-wfbp", "optimal"):
-        assert planned(fusion, Pace(tuple(ready), 100.0, 0.0)) == backwards(6), fusion
-        assert planned(fusion, Pace(tuple(ready), 0.0, 1e-9)) == backwards(1, 1, 1, 1, 1, 1), fusion
+        assert planned(fusion, FusionTimes(tuple(ready), 100.0, 0.0)) == backwards(6), fusion
+        assert planned(fusion, FusionTimes(tuple(ready), 0.0, 1e-9)) == backwards(1, 1, 1, 1, 1, 1), fusion
 
 
 def test_horovod_packs_what_one_cycle_hears():
     ready = tuple(reversed([1e-3, 2e-3, 3e-3, 10e-3, 11e-3, 11e-3]))
-    assert planned("horovod", Pace(ready, 0.0, 0.0), fusion_cycle="5 ms") == backwards(3, 1, 2)
+    assert planned("horovod", FusionTimes(ready, 0.0, 0.0), fusion_cycle="5 ms") == backwards(3, 1, 2)
 
 
 @pytest.mark.parametrize("fusion", TIMED)
@@ -99,11 +100,11 @@ def test_before_its_times_are_known_a_policy_fills_by_threshold():
 
 
 def test_times_are_medians_that_leave_out_the_first_of_several_steps():
-    warm_up = WarmUp(3, HostClock(), 2)
+    warm_up = ReadyTimeRecorder(3, HostClock(), 2)
     for wait in (0.05, 0.0, 0.0):
         warm_up.begin()
         time.sleep(wait)
-        warm_up.saw(1)
+        warm_up.record(1)
         ready = warm_up.end()
     assert ready is not None
     assert ready[0] == ready[1]  # the first parameter's never came, so it counts with the last
@@ -113,7 +114,7 @@ def test_times_are_medians_that_leave_out_the_first_of_several_steps():
 def alone(warm_up):
     net = steps.model()
     options = CommunicationOptions.of(fusion="optimal", fusion_warm_up=warm_up)
-    engine = GradientEngine(list(net.named_parameters()), options)
+    engine = FusionEngine(list(net.named_parameters()), options)
 
     def step():
         engine.begin_step()
@@ -132,10 +133,10 @@ def test_what_a_checkpoint_keeps_plans_the_same_buffers_and_ends_the_warm_up_at_
     second.restore(early)
     assert second.state() == early
     assert [go_on(), go_on()] == [False, True]
-    assert second.pace is not None
+    assert second.times is not None
     _, third, go_on = alone(4)
     third.restore(first.state())
-    assert third.pace == first.pace
+    assert third.times == first.times
     assert third.buffers == first.buffers
     assert [go_on() for _ in range(5)] == [False] * 5
     for engine in (first, second, third):
@@ -146,7 +147,7 @@ def test_a_process_alone_plans_too():
     net, engine, step = alone(2)
     for _ in range(3):
         step()
-    assert engine.pace is not None
+    assert engine.times is not None
     assert sorted(name for buffer in engine.buffers for name in buffer.tensors) == sorted(
         name for name, _ in net.named_parameters()
     )
@@ -157,10 +158,10 @@ def test_a_trace_of_another_model_or_without_timelines_is_refused(tmp_path):
     named = list(steps.model().named_parameters())
     other = trace(tmp_path / "other.json", READY, {"first.weight": 7})
     with pytest.raises(InputError, match=r"no gradient 'first.weight' of 660 elements"):
-        ready_in(other, named)
+        read_ready_times(other, named)
     with pytest.raises(InputError, match="No such file"):
-        ready_in(tmp_path / "none.json", named)
-    with pytest.raises(InputError, match="of one link; give both"):
+        read_ready_times(tmp_path / "none.json", named)
+    with pytest.raises(InputError, match="belong together; give both"):
         CommunicationOptions.of(fusion_latency="1 us")
 
 

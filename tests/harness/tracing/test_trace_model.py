@@ -130,7 +130,7 @@ def test_the_command_writes_a_file_that_predict_takes_and_can_rerun(tmp_path, ca
     assert main(["workload", "trace", f"{MODELS}:Odds", "--input", "3x16x16", "--out", str(file)]) == 0
     output, error = capsys.readouterr()
     assert f"lbsim predict --gpus 64 --model {file}" in output
-    assert error == "lbsim: left out, for forward does not use them: unused.weight, unused.bias\n"
+    assert error == "lbsim: omitted, because forward does not use them: unused.weight, unused.bias\n"
     assert main(["predict", "--gpus", "8", "--model", str(file), "--format", "json"]) == 0
     first = capsys.readouterr().out
     assert json.loads(first)["scenario"]["model"] == str(file)

@@ -4,7 +4,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.multiprocessing.spawn import spawn
 
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.training import batch_norm
 
 
@@ -28,7 +28,7 @@ def averaged(rank, place, results):
             | {"running_mean": torch.full((2,), rank + index), "running_var": torch.full((2,), 3 * rank + index)}
         )
     model = nn.Sequential(norms[0], nn.Linear(2, 2), norms[1])
-    batch_norm.average(model, Ranks(rank, 2, torch.device("cpu")))
+    batch_norm.average(model, ProcessGroup(rank, 2, torch.device("cpu")))
     results.put([norm.state_dict()[name].tolist() for norm in norms for name in ("running_mean", "running_var")])
     distributed.destroy_process_group()
 

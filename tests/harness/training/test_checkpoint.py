@@ -9,7 +9,7 @@ from lbsim.harness.training import checkpoint
 
 def written(folder, steps):
     for step in steps:
-        checkpoint.write(folder, step, {"step": step, "weights": torch.full((3,), float(step))})
+        checkpoint.save(folder, step, {"step": step, "weights": torch.full((3,), float(step))})
 
 
 def test_the_last_two_are_kept_and_nothing_else(tmp_path):
@@ -25,7 +25,7 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_used(place, tmp_path):
     content[place] ^= 1
     file.write_bytes(content)
     said: list[str] = []
-    state = checkpoint.newest(tmp_path, said.append)
+    state = checkpoint.load_newest(tmp_path, said.append)
     assert state is not None
     assert state["step"] == 1
     assert torch.equal(state["weights"], torch.ones(3))
@@ -38,17 +38,17 @@ def test_a_shortened_file_is_noticed(length, tmp_path):
     written(tmp_path, [1])
     file = tmp_path / "checkpoint-000000001.pt"
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(InputError, match="no checkpoint is whole"):
-        checkpoint.newest(tmp_path, lambda _: None)
+    with pytest.raises(InputError, match="all checkpoints are damaged"):
+        checkpoint.load_newest(tmp_path, lambda _: None)
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path):
     written(tmp_path, [1])
     (tmp_path / "checkpoint-000000002.pt.new").write_bytes(b"lbsim")
-    state = checkpoint.newest(tmp_path, pytest.fail)
+    state = checkpoint.load_newest(tmp_path, pytest.fail)
     assert state is not None
     assert state["step"] == 1
 
 
 def test_an_empty_folder_has_none(tmp_path):
-    assert checkpoint.newest(tmp_path, pytest.fail) is None
+    assert checkpoint.load_newest(tmp_path, pytest.fail) is None

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lbsim import InputError
-from lbsim.harness.communication.process_group import Ranks
-from lbsim.harness.training.gradient_noise import NoiseScale
+from lbsim.harness.communication.process_group import ProcessGroup
+from lbsim.harness.training.gradient_noise import NoiseScaleEstimator
 from lbsim.harness.training.options import TrainOptions
 from lbsim.harness.training.run_log import COLUMNS
 from lbsim.harness.training.train import train as train_here
@@ -19,7 +19,7 @@ from tests.harness import noise_runs
 from tests.harness.launch import column
 from tests.harness.ranks import run
 
-ALONE = Ranks(0, 1, torch.device("cpu"))
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 RAW = COLUMNS["noise_scale"][2:4]
 SAMPLES = 5
 
@@ -65,13 +65,13 @@ def regression():
 def test_over_all_batches_the_estimates_are_the_gradient_and_the_variance_of_the_data(batch, regression):
     """Three is halved into one and two."""
     model, samples, labels, gradients = regression
-    noise = NoiseScale(model, ALONE, batch, SAMPLES)
+    noise = NoiseScaleEstimator(model, ALONE, batch, SAMPLES)
     estimates = []
     for chosen in itertools.permutations(range(SAMPLES), batch):
         model.zero_grad()
         scores, wanted = model(samples[list(chosen)]), labels[list(chosen)]
         noise.backward(8 * cross_entropy(scores, wanted), scores, wanted, scale=8)
-        noise.share()
+        noise.reduce()
         estimates.append(estimated(noise, [parameter.grad / 8 for parameter in model.parameters()]))
     # of all ordered batches, equally likely, the mean is what is expected, so only rounding is left
     squared, variance = torch.tensor(estimates, dtype=torch.float64).mean(0)
@@ -81,7 +81,7 @@ def test_over_all_batches_the_estimates_are_the_gradient_and_the_variance_of_the
 
 def test_equal_samples_have_no_noise(regression):
     model, samples, labels, gradients = regression
-    noise = NoiseScale(model, ALONE, 4, 10**9)
+    noise = NoiseScaleEstimator(model, ALONE, 4, 10**9)
     model.zero_grad()
     scores, wanted = model(samples[:1].repeat(4, 1)), labels[:1].repeat(4)
     noise.backward(cross_entropy(scores, wanted), scores, wanted, scale=1)
@@ -160,7 +160,7 @@ def test_the_run_says_its_options_and_what_it_measured(tmp_path):
 
 def test_one_sample_on_one_rank_is_refused():
     with pytest.raises(InputError, match=r"--noise-scale-every.*--batch-per-gpu 2"):
-        NoiseScale(nn.Linear(1, 2), ALONE, 1, 10)
+        NoiseScaleEstimator(nn.Linear(1, 2), ALONE, 1, 10)
 
 
 def test_a_backward_that_does_not_run_twice_is_refused(tmp_path):

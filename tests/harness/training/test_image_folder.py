@@ -47,7 +47,7 @@ def small(folder, batch):
 
 @needs_torchvision
 def test_images_come_cropped_normalised_and_the_same_for_the_same_seed(folder):
-    images = data.named("images", (3, 32, 32), folder)
+    images = data.load("images", (3, 32, 32), folder)
     assert (len(images.training), len(images.validation), images.classes) == (24, 12, 3)
     samples, labels = images.training.batch(torch.tensor([0, 8, 16]), seed=1)
     assert samples.shape == (3, 3, 32, 32)

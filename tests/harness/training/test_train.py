@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lbsim.harness.__main__ import main
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.harness.training.options import TrainOptions
 from lbsim.harness.training.train import train as train_here
 from tests.harness.launch import column, finish, start, train
@@ -15,7 +15,9 @@ DIGITS = ["--data", "digits", "--device", "cpu"]
 def here(folder, **options):
     """Train in this process, and return what was said."""
     said: list[str] = []
-    train_here(TrainOptions(data="digits", output=folder, **options), Ranks(0, 1, torch.device("cpu")), said.append)
+    train_here(
+        TrainOptions(data="digits", output=folder, **options), ProcessGroup(0, 1, torch.device("cpu")), said.append
+    )
     return said
 
 
@@ -110,12 +112,12 @@ def test_tensorboard_reads_what_the_tables_hold(tmp_path):
         (["--data", "digit"], "did you mean 'digits'"),
         (["--data", "images"], "--folder DIR"),
         (["--data", "images", "--folder", "/nowhere"], "no folder 'train'"),
-        (["--model", "vgg16", "--data", "digits"], "does not take input of 1x8x8"),
+        (["--model", "vgg16", "--data", "digits"], "does not accept input of 1x8x8"),
         (
             ["--model", "tests.harness.odd_models:slow", "--data", "digits", "--batch-per-gpu", "1"],
             "a batch of 1 sample",
         ),
-        (["--model", "mlp", "--data", "digits", "--precision", "tf32"], "a CPU has none"),
+        (["--model", "mlp", "--data", "digits", "--precision", "tf32"], "CPUs do not support it"),
         (["--model", "mlp", "--data", "digits", "--precision", "fp8"], "precision"),
         (["--model", "mlp", "--data", "digits", "--batch-per-gpu", "2000"], "at most 1437"),
         (["--model", "mlp", "--data", "digits", "--batch-per-gpu", "0"], "batch_per_gpu"),

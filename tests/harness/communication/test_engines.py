@@ -7,10 +7,12 @@ import torch
 
 from lbsim.errors import InputError
 from lbsim.harness.communication import collectives
-from lbsim.harness.communication.ddp import attach
-from lbsim.harness.communication.gradient_engine import GradientEngine, fusion_buffers
+from lbsim.harness.communication.engines import attach, parse_options
+from lbsim.harness.communication.fusion_buffers import plan_buffers
+from lbsim.harness.communication.fusion_engine import FusionEngine
 from lbsim.harness.communication.options import CommunicationOptions
 from lbsim.harness.communication.process_group import CommunicationError
+from lbsim.harness.communication.step_recorder import HostClock, StepRecorder
 from tests.harness import steps
 from tests.harness.ranks import run
 
@@ -126,7 +128,7 @@ def test_what_ranks_cannot_run_or_disagree_about_is_said_by_all_of_them():
         "group_size: 2 does not divide 3 ranks; use one of 1, 3",
         "group_size: 7 does not divide 3 ranks",
         "--engine ddp has no 'none'",
-        "ranks disagree on the plan: parameters is '6 tensors",
+        "ranks differ in communication options: parameters is '6 tensors",
     ]
     others = {1: {"faults": [*cases[:-1], {"unused": True}]}}
     for ended in run(3, STEPS, {"cases": [], "faults": cases}, per_rank=others):
@@ -152,19 +154,19 @@ def test_a_rank_that_never_comes_ends_the_rendezvous_with_one_line():
 def test_buffers_are_the_ones_that_fusion_plans():
     named = list(steps.model().named_parameters())
     options = CommunicationOptions.of(fusion="split", **FUSIONS["split"])
-    assert [buffer.tensors for buffer in fusion_buffers(named, options, 2)] == [
+    assert [buffer.tensors for buffer in plan_buffers(named, options, 2)] == [
         ("third.bias", "third.weight"),
         ("second.bias", "second.weight"),
         ("first.bias", "first.weight"),
     ]
-    engine = GradientEngine(named, options)
-    assert engine.buffers == fusion_buffers(named, options, 1)
+    engine = FusionEngine(named, options)
+    assert engine.buffers == plan_buffers(named, options, 1)
     engine.close()
 
 
 def test_alone_an_engine_leaves_gradients_as_they_are():
     net = steps.model(unused=True)
-    engine = GradientEngine(list(net.named_parameters()), CommunicationOptions())
+    engine = FusionEngine(list(net.named_parameters()), CommunicationOptions())
     engine.begin_step()
     steps.loss(net, steps.batch(1)[0]).backward()
     before = net.first.weight.grad.clone()
@@ -176,7 +178,7 @@ def test_alone_an_engine_leaves_gradients_as_they_are():
 
 def test_a_second_backward_pass_in_one_step_is_refused():
     net = steps.model()
-    engine = GradientEngine(list(net.named_parameters()), CommunicationOptions())
+    engine = FusionEngine(list(net.named_parameters()), CommunicationOptions())
     engine.begin_step()
     steps.loss(net, steps.batch(1)[0]).backward()
     with pytest.raises(CommunicationError, match="second gradient in one step"):
@@ -191,10 +193,10 @@ def test_options_say_what_is_wrong_in_one_line():
         CommunicationOptions.of(fusion="split")
     with pytest.raises(InputError, match="fusion_threshold"):
         CommunicationOptions.of(fusion_threshold="25")
-    with pytest.raises(InputError, match="no engine 'horovod'; there are: lbsim, ddp"):
+    with pytest.raises(InputError, match="no 'horovod' in the harness's engines; there are: ddp, lbsim, plain"):
         attach("horovod", steps.model(), CommunicationOptions())
     with pytest.raises(InputError, match="no parameter that needs a gradient"):
-        GradientEngine([], CommunicationOptions())
+        FusionEngine([], CommunicationOptions())
 
 
 @pytest.mark.slow
@@ -203,3 +205,29 @@ def test_a_rank_that_dies_or_hangs_stops_the_others_within_the_time_limit(fault)
     first, second = run(2, STEPS, {"cases": [{"timeout": 4}], "timeout": 4, fault: 1})
     assert second.code == 1
     assert first.code != 0
+
+
+def test_the_plain_engine_has_no_options_and_the_others_check_theirs():
+    assert parse_options("plain", []) == CommunicationOptions()
+    assert parse_options("lbsim", ["fusion=none", "timeout=9 s"]).timeout == 9
+    with pytest.raises(InputError, match="--communication fusion: --engine plain has no options"):
+        parse_options("plain", ["fusion=none"])
+    with pytest.raises(InputError, match="--communication overlap: no '='; write KEY=VALUE"):
+        parse_options("ddp", ["overlap"])
+    with pytest.raises(InputError, match="did you mean 'plain'"):
+        parse_options("plane", [])
+
+
+def test_the_plain_engine_records_the_end_of_its_all_reduce():
+    net = steps.model()
+    recorder = StepRecorder(0, HostClock(), [])
+    _, engine = attach("plain", net, CommunicationOptions(), recorder)
+    engine.begin_step()
+    steps.loss(net, steps.batch(1)[0]).backward()
+    recorder.mark("backward")
+    assert engine.finish_step() is False
+    (timeline,) = recorder.timelines()
+    assert list(timeline.marks) == ["backward", "all_reduce"]
+    assert 0 < timeline.marks["backward"] <= timeline.marks["all_reduce"]
+    assert engine.state() == {}
+    engine.close()

@@ -1,4 +1,4 @@
-"""On what, with what and when a measurement is taken."""
+"""Provenance of a measurement: hardware, software, commit, command and time."""
 
 import os
 import platform
@@ -11,14 +11,16 @@ from pathlib import Path
 
 import torch
 
-from lbsim.harness.communication.process_group import Ranks
+from lbsim.harness.communication.process_group import ProcessGroup
 from lbsim.measurements.trace import Evidence
 from lbsim.version import __version__
 
+__all__ = ["provenance"]
 
-def evidence(place: Ranks) -> Evidence:
-    """Return what stands behind a trace that this process takes now."""
-    on_gpu = place.device.type == "cuda"
+
+def provenance(group: ProcessGroup) -> Evidence:
+    """Return the provenance of a trace that starts now, on this rank's machine."""
+    on_gpu = group.device.type == "cuda"
     return Evidence(
         command=_command(),
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -30,29 +32,29 @@ def evidence(place: Ranks) -> Evidence:
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         torch=torch.__version__,
-        backend=place.backend,
-        gpu=torch.cuda.get_device_name(place.device) if on_gpu else None,
-        driver=_said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
+        backend=group.backend,
+        gpu=torch.cuda.get_device_name(group.device) if on_gpu else None,
+        driver=_output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
         cuda=torch.version.cuda if on_gpu else None,
         nccl=".".join(str(part) for part in torch.cuda.nccl.version()) if on_gpu else None,
     )
 
 
 def _command() -> str:
-    """Return what was typed, the launcher included, as it can be typed again."""
+    """Return the command line, with the launcher, quoted for a shell."""
     words = ["python", *sys.orig_argv[1:]]
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        nodes, here = os.environ.get("GROUP_WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE", "1")
-        words = ["torchrun", "--nnodes", nodes, "--nproc-per-node", here, *(w for w in sys.orig_argv[1:] if w != "-u")]
+        nodes, local = os.environ.get("GROUP_WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE", "1")
+        words = ["torchrun", "--nnodes", nodes, "--nproc-per-node", local, *(w for w in sys.orig_argv[1:] if w != "-u")]
     return shlex.join(words)
 
 
 def _commit() -> str:
-    here = str(Path(__file__).parent)
-    commit = _said("git", "-C", here, "rev-parse", "--short=12", "HEAD")
+    folder = str(Path(__file__).parent)
+    commit = _output("git", "-C", folder, "rev-parse", "--short=12", "HEAD")
     if commit is None:
         return f"lbsim {__version__}"
-    changed = _said("git", "-C", here, "status", "--porcelain", "--untracked-files=no")
+    changed = _output("git", "-C", folder, "status", "--porcelain", "--untracked-files=no")
     return f"{commit}-dirty" if changed else commit
 
 
@@ -65,8 +67,8 @@ def _cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _said(*command: str) -> str | None:
-    """Return the first line that *command* prints; none if it is not there, fails or has nothing to say."""
+def _output(*command: str) -> str | None:
+    """Return the first line that *command* prints; None if it is missing, fails or prints nothing."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
