@@ -52,6 +52,10 @@ class Benchmark(Table):
         """Target with its metric, for users."""
         return f"{self.shown_target:g}{'%' if self.in_percent else ''} {self.metric}"
 
+    def trains(self, model: str | None) -> bool:
+        """Return whether *model* names this benchmark's model, and not a workload of the user's own."""
+        return model is None or model in {self.model, self.workload} or self.model.startswith(f"{model}-")
+
     def check_target(self, text: str) -> float:
         """Return the target if *text* is that target, as a share or in percent; InputError otherwise."""
         try:
@@ -95,10 +99,16 @@ def benchmarks() -> dict[str, Benchmark]:
 
 
 def find(model: str, recipe: str | None) -> Benchmark | None:
-    """Return the benchmark named *recipe*, or without a recipe the one of *model*; None if there is none."""
+    """Return the benchmark named *recipe*, or without a recipe that of *model*; None if there is none.
+
+    *model* is the name of the benchmark's model or workload, or the beginning of one model's name.
+    """
     if recipe is not None:
         return benchmarks().get(recipe)
-    return next((benchmark for benchmark in benchmarks().values() if benchmark.model == model), None)
+    every = list(benchmarks().values())
+    exact = [benchmark for benchmark in every if model in {benchmark.model, benchmark.workload}]
+    beginning = [benchmark for benchmark in every if benchmark.model.startswith(f"{model}-")]
+    return exact[0] if exact else beginning[0] if len(beginning) == 1 else None
 
 
 def benchmark_recipe(benchmark: Benchmark, model: str, samples: int) -> tuple[BenchmarkRecipe, BenchmarkLaw]:

@@ -75,8 +75,8 @@ def time_to_accuracy_by_laws(
 
 
 def _extrapolated(laws: RecipeLaws, batch: int | None, samples: int) -> RecipeLaws:
-    """Return *laws*, with recipes that cover *batch* if it is given, at most half of the *samples*, and none does."""
-    if batch is None or batch > samples // 2 or any(recipe.covers(batch) for recipe, _ in laws.values()):
+    """Return *laws*, with recipes that cover *batch* if it is from 1 to half of the *samples* and none does."""
+    if batch is None or not 1 <= batch <= samples // 2 or any(recipe.covers(batch) for recipe, _ in laws.values()):
         return laws
     return {name: (recipe.extended_to(batch), law) for name, (recipe, law) in laws.items()}
 

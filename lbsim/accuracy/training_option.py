@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lbsim.accuracy.benchmark import benchmarks
 from lbsim.accuracy.convergence_law import ConvergenceLaw, Estimate
 from lbsim.accuracy.recipe import Recipe
 from lbsim.accuracy.training_run import TrainingRun
@@ -111,12 +112,11 @@ def recipes_for(model: str, name: str | None = None, folders: Folders = SHIPPED)
     """
     every = [Recipe.load(known, folders) for known in sorted(folders.files("recipes"))]
     if name is not None and name not in {recipe.name for recipe in every}:
-        raise unknown_name(name, "lbsim/accuracy/recipes", (recipe.name for recipe in every))
+        raise unknown_name(name, "lbsim/accuracy/recipes", [*(recipe.name for recipe in every), *benchmarks()])
     of_model = [recipe for recipe in every if recipe.model == model]
     if not of_model:
-        raise InputError(
-            f"no recipe for '{model}'; there are recipes for: {', '.join(sorted({r.model for r in every}))}"
-        )
+        known = sorted({recipe.model for recipe in every} | {benchmark.model for benchmark in benchmarks().values()})
+        raise InputError(f"no recipe for '{model}'; there are recipes for: {', '.join(known)}")
     if name is None:
         return [recipe for recipe in of_model if recipe.unresolved is None]
     named = [recipe for recipe in of_model if recipe.name == name]

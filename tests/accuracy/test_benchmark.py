@@ -55,6 +55,12 @@ def test_its_model_is_a_workload_or_is_found_by_its_name(benchmark):
     assert find("vgg16", benchmark.name) == benchmark
 
 
+def test_the_beginning_of_a_models_name_is_enough_where_one_has_it():
+    assert find("retinanet", None) == BENCHMARKS["mlperf-retinanet-resnext50"]
+    assert find("bert-large-512", None) == find("bert", None) == BERT
+    assert find("llama", None) is None  # three have it
+
+
 @pytest.mark.parametrize("batch", [256, 1536, 4096, 8192])
 def test_berts_samples_are_those_of_the_digests_hyperbola(batch):
     # CONVERGENCE: E0 = 2.40 M samples, critical batch 13.2k (x/ 1.16), fitted by least squares to the same means
@@ -141,6 +147,10 @@ def test_a_workload_of_ones_own_is_planned_with_a_benchmarks_epochs(tmp_path):
         (["--model", "bert-large", "--target", "75%"], "masked-LM accuracy only; write --target 72%"),
         (["--model", "rnn-t", "--target", "much"], "word error rate only; write --target 5.8%"),
         (["--model", "llama-3-1-8b", "--target", "3"], "write --target 3.3"),
+        (["--model", "llama", "--target", "3.3"], "llama-3-1-8b"),
+        (["--model", "bert-large", "--recipe", "mlperf-bert", "--target", "72%"], "did you mean 'mlperf-bert-large'"),
+        (["--model", "bert-large", "--target", "72%", "--batch", "0"], "--batch"),
+        (["--model", "r-gat", "--target", "72%", "--batch", "0"], "--batch"),
         (["--recipe", "mlperf-gpt-3-175b", "--model", "bert-large", "--target", "2.69"], "its work is in tokens"),
     ],
 )

@@ -38,7 +38,9 @@ __all__ = ["plan"]
 
 
 def plan(
-    target: Annotated[str, typer.Option(metavar="PERCENT", help="Target top-1 accuracy, e.g. 75%.")],
+    target: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Target top-1 accuracy, e.g. 75%, or the target of a benchmark.")
+    ],
     gpus: Annotated[
         str, typer.Option(metavar="LIST", help="Numbers of GPUs: '8,16,32', or '8..1024' for doublings.")
     ] = "8..1024",
@@ -52,7 +54,11 @@ def plan(
         typer.Option(metavar="PERCENT", help="Share of runs that must reach the target. Default: about half of them."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name in lbsim profiles list recipes. Default: the best one.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name in lbsim profiles list recipes, or of a benchmark, e.g. mlperf-rnn-t. Default: the best one.",
+        ),
     ] = None,
     noise_scale: Annotated[
         list[Path] | None,
@@ -62,7 +68,9 @@ def plan(
             "recipes; repeatable.",
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples per step, over all GPUs. Default: the best batch.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples per step, over all GPUs. Default: the best batch.")
+    ] = None,
     deadline: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Time limit, e.g. '1 h'; the cheapest option within it is chosen."),
@@ -96,7 +104,7 @@ def plan(
     from lbsim.profiles.catalog import Folders
 
     benchmark = None if noise_scale else _benchmark(model, recipe, profile_dirs)
-    if benchmark is not None and model in {None, benchmark.model}:
+    if benchmark is not None and benchmark.trains(model):
         if benchmark.workload is None:
             _print_work(benchmark, target, batch, output)
             return
