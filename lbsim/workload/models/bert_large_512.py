@@ -3,6 +3,8 @@
 from lbsim.workload.layers import Workload
 from lbsim.workload.models._bert import LARGE, bert
 
+__all__ = ["build"]
+
 
 def build() -> Workload:
     """Return BERT-Large with its pre-training heads on 512 tokens: 336,226,108 parameters in 398 tensors, 169.96 GMAC.
