@@ -98,6 +98,9 @@ def train(
     noise_scale_every: Annotated[
         int | None, typer.Option(help="Steps between measurements of the gradient noise scale. Default: none.")
     ] = None,
+    allow_nan: Annotated[
+        bool | None, typer.Option("--allow-nan", help="Go on with a loss, gradient or weight that is not finite.")
+    ] = None,
     tensorboard: Annotated[bool | None, typer.Option(help="Write the tables for TensorBoard too.")] = None,
 ) -> None:
     """Train a model; resume from the newest checkpoint in the output folder if there is one."""

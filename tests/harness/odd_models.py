@@ -62,6 +62,36 @@ class Overflows(Slow):
         return scores + (scores - scores.detach()) * 1e6 if self.steps == 3 else scores
 
 
+class AlwaysOverflows(Slow):
+    """Every gradient overflows fp16."""
+
+    def forward(self, images):
+        scores = super().forward(images)
+        return scores + (scores - scores.detach()) * 1e6
+
+
+class Divides(nn.Module):
+    """The output of ``second`` is NaN from the fourth step on; on rank 1 only if *rank_1*."""
+
+    def __init__(self, *, rank_1=False):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(64, 16), Divided(rank_1=rank_1), nn.Linear(16, 10)
+
+    def forward(self, images):
+        return self.third(self.second(self.first(images.flatten(1))))
+
+
+class Divided(nn.Module):
+    def __init__(self, *, rank_1):
+        super().__init__()
+        self.rank_1, self.steps = rank_1, 0
+
+    def forward(self, x):
+        self.steps += self.training
+        bad = self.steps >= 4 and (not self.rank_1 or os.environ["RANK"] == "1")
+        return x * 0 / 0 if bad else x
+
+
 class Once(nn.Module):
     """A backward that frees what it needs, as that of reentrant checkpointing does."""
 
@@ -123,6 +153,18 @@ def grows():
 
 def overflows():
     return Overflows()
+
+
+def always_overflows():
+    return AlwaysOverflows()
+
+
+def divides():
+    return Divides()
+
+
+def divides_on_rank_1():
+    return Divides(rank_1=True)
 
 
 def plain():

@@ -47,21 +47,37 @@ def deserialize(content: bytes, name: str = "checkpoint") -> State:
         raise InputError(f"{name}: not a checkpoint of lbsim, or its first line is damaged")
     if hashlib.sha256(payload).hexdigest().encode() != header.removeprefix(_HEADER):
         raise InputError(f"{name}: damaged: its checksum is wrong")
-    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for bytes that it has not written
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise InputError(f"{name}: damaged: torch cannot read it ({type(error).__name__}: {reason})") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{name}: damaged: it holds {type(state).__name__}, not the state of a run")
     return state
 
 
-def load_newest(folder: Path, report: Callable[[str], None]) -> State | None:
+def load_newest(
+    folder: Path, report: Callable[[str], None], check: Callable[[State, int], None] = lambda _state, _step: None
+) -> State | None:
     """Return the newest intact state in *folder*; None if there are no checkpoints.
 
-    *report* receives a message for each damaged one. Raises InputError if all are damaged.
+    *check* raises InputError for a state that is not one of the given step, the one in the file's name. *report*
+    receives a message for each damaged or invalid file. Raises InputError if all are.
     """
     files = _newest_first(folder)
     for file in files:
         try:
-            return deserialize(file.read_bytes(), str(file))
-        except InputError as error:
+            state = deserialize(file.read_bytes(), str(file))
+        except (InputError, OSError) as error:
             report(f"{error}; trying the one before")
+            continue
+        try:
+            check(state, _step(file))
+        except InputError as error:
+            report(f"{file}: invalid: {error}; trying the one before")
+            continue
+        return state
     if files:
         raise InputError(f"{folder}: all checkpoints are damaged; remove them to start from the first step")
     return None
@@ -81,6 +97,11 @@ def write_file(file: Path, content: bytes) -> None:
         os.fsync(folder)  # makes the renaming durable
     finally:
         os.close(folder)
+
+
+def _step(file: Path) -> int:
+    number = file.stem.removeprefix("checkpoint-")
+    return int(number) if number.isdecimal() else -1
 
 
 def _newest_first(folder: Path) -> list[Path]:

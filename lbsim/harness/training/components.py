@@ -50,10 +50,14 @@ class Components:
         return len(self.data.training) // self.batch
 
     @property
+    def planned_steps(self) -> int:
+        """Steps of all epochs."""
+        return max(1, round(self.options.epochs * self.steps_per_epoch))
+
+    @property
     def last_step(self) -> int:
-        """Number of steps of the run."""
-        planned = max(1, round(self.options.epochs * self.steps_per_epoch))
-        return min(planned, self.options.steps or planned)
+        """Steps of the run: those of all epochs, or fewer in a trial."""
+        return min(self.planned_steps, self.options.steps or self.planned_steps)
 
     @property
     def recipe(self) -> dict[str, object]:

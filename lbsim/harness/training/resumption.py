@@ -5,6 +5,7 @@ from collections.abc import Callable
 from lbsim.errors import InputError
 from lbsim.harness.communication.process_group import broadcast, on_all_ranks
 from lbsim.harness.training import checkpoint
+from lbsim.harness.training.checkpoint_schema import require_valid
 from lbsim.harness.training.components import Components
 from lbsim.harness.training.epoch_averages import EpochAverages
 
@@ -49,16 +50,27 @@ def restore(parts: Components, averages: EpochAverages, report: Callable[[str], 
 
 def _newest(parts: Components, report: Callable[[str], None]) -> checkpoint.State | None:
     folder = parts.options.output
-    state = checkpoint.load_newest(folder, report)
+
+    def check(state: checkpoint.State, step: int) -> None:
+        if not isinstance(state.get("recipe"), dict):
+            raise InputError("it has no options of a run")
+        # a checkpoint of another run or of an older lbsim is an error below, not a reason to try the one before
+        if "engine" in state and not _differing(parts, state):
+            require_valid(state, step, parts)
+
+    state = checkpoint.load_newest(folder, report, check)
     if state is None:
         return None
     if "engine" not in state:
         raise InputError(f"{folder}: its checkpoint was written by an older lbsim; give another --output")
-    for field, value in parts.recipe.items():
-        saved = state["recipe"].get(field)
-        if saved != value:
-            raise InputError(
-                f"{folder}: its checkpoint has {field} = {saved!r}, not {value!r}; "
-                "give another --output, or the same options"
-            )
+    for field in _differing(parts, state):
+        raise InputError(
+            f"{folder}: its checkpoint has {field} = {state['recipe'].get(field)!r}, not {parts.recipe[field]!r}; "
+            "give another --output, or the same options"
+        )
     return state
+
+
+def _differing(parts: Components, state: checkpoint.State) -> list[str]:
+    """Return the options of the checkpoint's run that are not those of this run."""
+    return [field for field, value in parts.recipe.items() if state["recipe"].get(field) != value]

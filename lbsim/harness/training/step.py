@@ -1,5 +1,6 @@
 """Training step: forward, backward, all-reduce and update of one batch."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lbsim.harness.communication.process_group import all_gather
 from lbsim.harness.training import data, optimizer, precision
 from lbsim.harness.training.components import Components
+from lbsim.harness.training.finiteness import NotFiniteError, first_not_finite, first_output_not_finite
 from lbsim.harness.training.gradient_noise import NoiseScaleEstimator
 from lbsim.harness.training.layer_statistics import LayerStatistics
 from lbsim.harness.training.run_log import RunLog
@@ -41,7 +44,11 @@ class TrainingStep:
         self._epoch, self._permutation = -1, torch.empty(0)
 
     def run(self, step: int, *, stop: bool) -> TrainingStepResult:
-        """Train on the batch of *step*, counted from 0; *stop* is whether this rank was asked to stop."""
+        """Train on the batch of *step*, counted from 0; *stop* is whether this rank was asked to stop.
+
+        Raises NotFiniteError on all ranks, before the update, for a loss that is not finite and for a gradient that
+        overflows at a loss scale of 1, unless the options allow it.
+        """
         parts, masters, options, watchdog = self._parts, self._parts.masters, self._parts.options, self._watchdog
         epoch = step / parts.steps_per_epoch
         rate = optimizer.set_rate(parts.optimizer, options, epoch, parts.batch)
@@ -58,10 +65,10 @@ class TrainingStep:
             replanned = parts.engine.finish_step()
             if noise_scale is not None:
                 noise_scale.reduce()
+            mean, accuracy, stops = self._over_ranks(loss.detach(), scores, labels, stop=stop)
+            self._require_finite(step, mean, samples)
         watchdog.progress(step, StepPhase.UPDATING, "updating")
         updated = self._update(step, noise_scale, watched=watched)
-        with watchdog.communicating():
-            mean, accuracy, stops = self._over_ranks(loss.detach(), scores, labels, stop=stop)
         if self._log is not None:
             scale = 1.0 if masters.scale is None else masters.scale.scale
             self._log.add("steps", (step + 1, epoch, rate, mean, accuracy, scale, int(not updated)))
@@ -97,8 +104,15 @@ class TrainingStep:
     def _update(self, step: int, noise_scale: NoiseScaleEstimator | None, *, watched: bool) -> bool:
         """Update the weights unless a gradient overflowed; return whether they were updated."""
         parts, masters, options, log = self._parts, self._parts.masters, self._parts.options, self._log
+        before = masters.scale.scale if masters.scale else 1.0
         if not masters.unscale_gradients():
             scale = masters.scale.scale if masters.scale else 1.0
+            if before <= 1 and not options.allow_nan:
+                name = first_not_finite((name, master.grad) for name, master in masters.named)
+                raise NotFiniteError(
+                    f"step {step + 1}: gradients overflow at a loss scale of 1, first in '{name}'; write a smaller "
+                    "--rate, --precision bf16 or fp32, or --allow-nan to go on"
+                )
             self._report(f"step {step + 1} skipped: a gradient overflowed; loss scale now {scale:g}")
             return False
         if noise_scale is not None and log is not None:
@@ -124,6 +138,17 @@ class TrainingStep:
         mean, accuracy, stops, failures = parts.group.sum(sums).tolist()
         parts.loader.raise_failures(failures)
         return mean / parts.group.size, accuracy / parts.group.size, stops > 0
+
+    def _require_finite(self, step: int, mean: float, samples: Tensor) -> None:
+        """Raise NotFiniteError unless *mean*, the loss over all ranks, is finite."""
+        if math.isfinite(mean) or self._parts.options.allow_nan:
+            return
+        layers = all_gather(first_output_not_finite(self._parts.model, samples))
+        found = [f"'{layer}' on rank {rank}" for rank, layer in enumerate(layers) if layer is not None]
+        first = f"the first output that is not finite is that of {found[0]}" if found else "all outputs are finite"
+        raise NotFiniteError(
+            f"step {step + 1}: the loss is {mean}; {first}; write a smaller --rate, or --allow-nan to go on"
+        )
 
 
 def to_device(parts: Components, samples: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

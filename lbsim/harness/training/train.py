@@ -6,6 +6,7 @@ draws the numbers of an uninterrupted one.
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from lbsim.errors import InputError
@@ -13,8 +14,10 @@ from lbsim.harness.communication.process_group import ProcessGroup, on_all_ranks
 from lbsim.harness.training import checkpoint, resumption
 from lbsim.harness.training.components import Components, build
 from lbsim.harness.training.epoch_averages import EpochAverages
+from lbsim.harness.training.finiteness import NotFiniteError, first_not_finite
 from lbsim.harness.training.gradient_noise import summary
 from lbsim.harness.training.options import TrainOptions
+from lbsim.harness.training.output_lock import OutputLock
 from lbsim.harness.training.run_log import RunLog
 from lbsim.harness.training.step import TrainingStep
 from lbsim.harness.training.validation import validate
@@ -50,15 +53,19 @@ def train(
     All ranks of *group* call this together. *report* receives messages on rank 0, and the watchdog's on each rank.
     *stop* is called before each step; when it returns True on any rank, all stop after that step with a checkpoint.
     *progress* receives the steps done, the steps of the run and the loss. Raises InputError on all ranks for options
-    that are invalid, or that differ between ranks.
+    that are invalid or differ between ranks, for an output folder into which another run writes, and for a loss,
+    gradient or weight that is not finite.
     """
     group.require_same(options.model_dump(mode="json"))
-    run = _Run(build(options, group), report)
-    with Watchdog(group, options.patience, report) as watchdog:
-        try:
-            return run.loop(watchdog, stop, progress)
-        finally:
-            run.close()
+    parts = build(options, group)
+    lock = on_all_ranks(lambda: OutputLock(options.output) if group.first else None)
+    with lock or nullcontext():
+        run = _Run(parts, report)
+        with Watchdog(group, options.patience, report) as watchdog:
+            try:
+                return run.loop(watchdog, stop, progress)
+            finally:
+                run.close()
 
 
 class _Run:
@@ -77,7 +84,11 @@ class _Run:
         parts, last = self._parts, self._parts.last_step
         training_step = TrainingStep(parts, self._log, watchdog, self._report)
         while self._step < last:
-            result = training_step.run(self._step, stop=stop())
+            try:
+                result = training_step.run(self._step, stop=stop())
+            except NotFiniteError:
+                self._save()  # the step has not changed the weights
+                raise
             self._averages.add(result.loss, result.accuracy)
             self._step += 1
             at_end = self._step == last
@@ -85,7 +96,7 @@ class _Run:
                 self._end_epoch(watchdog)
             # a plan by measured times is saved before it is used, so that no step is repeated with another plan
             if at_end or result.stop or result.replanned or self._step % parts.options.checkpoint_every == 0:
-                resumption.save(parts, self._averages, self._step)
+                self._save()
             progress(self._step, last, f"loss {result.loss:.4f}")
             if result.stop and not at_end:
                 self._report(f"stopped after step {self._step} of {last}; the same command resumes the run")
@@ -99,6 +110,17 @@ class _Run:
         self._parts.engine.close()
         if self._log is not None:
             self._log.close()
+
+    def _save(self) -> None:
+        """Write a checkpoint; NotFiniteError, on all ranks, instead of one with weights that are not finite."""
+        if not self._parts.options.allow_nan:
+            name = first_not_finite(self._parts.masters.named)
+            if name is not None:
+                raise NotFiniteError(
+                    f"step {self._step}: the weights of '{name}' are not finite; earlier checkpoints are kept; write a "
+                    "smaller --rate, or --allow-nan to go on"
+                )
+        resumption.save(self._parts, self._averages, self._step)
 
     def _end_epoch(self, watchdog: Watchdog) -> None:
         watchdog.progress(self._step, StepPhase.READING, "validating")

@@ -109,6 +109,22 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path):
     assert f"resuming after step {saved}" in said[0]
 
 
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_lives(tmp_path):
+    processes = start(1, *SAVING, "--epochs", 300, "--output", tmp_path)
+    until(lambda: steps_done(tmp_path) >= 4, processes)
+    codes, said = train(1, *SAVING, "--epochs", 300, "--output", tmp_path)
+    assert codes == [2]
+    assert f"another run writes into it (process {processes[0].pid} on " in said[0]
+    processes[0].kill()
+    finish(processes)
+    assert (tmp_path / "run.lock").exists()  # what a kill leaves does not block the next run
+    steps = ["--steps", steps_done(tmp_path) + 4]
+    codes, said = train(1, *SAVING, "--epochs", 300, *steps, "--output", tmp_path)
+    assert codes == [0], said
+    assert "resuming after step" in said[0]
+    assert not (tmp_path / "run.lock").exists()
+
+
 def test_other_options_do_not_go_on_from_a_checkpoint(tmp_path):
     assert train(1, *SAVING, "--steps", 4, "--output", tmp_path)[0] == [0]
     codes, said = train(1, *SAVING, "--output", tmp_path, "--seed", 1)
