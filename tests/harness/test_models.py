@@ -83,7 +83,7 @@ def test_a_callable_is_a_model():
         ("resnet5", "did you mean 'resnet50'"),
         ("no_such_module:build", "No module named"),
         ("torch.nn:NoSuchModel", "no attribute"),
-        ("torch.nn:Linear", "without arguments fails"),
+        ("torch.nn:Linear", "without arguments failed"),
         ("math:gcd", "not a torch.nn.Module"),
     ],
 )
@@ -94,7 +94,7 @@ def test_no_such_model_is_one_line(name, said):
 
 
 def test_a_model_that_does_not_take_the_input_is_one_line():
-    with pytest.raises(InputError, match="does not take input of 1x8x8") as caught:
+    with pytest.raises(InputError, match="does not accept input of 1x8x8") as caught:
         models.require_input(models.build_model("vgg16", (1, 8, 8), 10), (1, 8, 8), 10)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="no parameters"):

@@ -6,7 +6,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from lbsim.errors import InputError, in_one_line
+from lbsim.errors import InputError, from_validation_error
 from lbsim.harness.training.checkpoint import State
 from lbsim.harness.training.components import Components
 
@@ -70,7 +70,7 @@ def require_valid(state: State, step: int, parts: Components) -> None:
     try:
         checked = _Checkpoint.model_validate({**state, "epoch": tuple(state["epoch"])})
     except ValidationError as error:
-        raise in_one_line(error) from None
+        raise from_validation_error(error) from None
     except (TypeError, KeyError) as error:
         raise InputError(f"its content is not a checkpoint ({type(error).__name__}: {error})") from None
     if checked.step != step or step > parts.planned_steps:

@@ -164,5 +164,5 @@ def test_one_sample_on_one_rank_is_refused():
 
 
 def test_a_backward_that_does_not_run_twice_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"--noise-scale-every.*does not run twice.*use two ranks"):
+    with pytest.raises(InputError, match=r"--noise-scale-every.*backward pass twice.*use two ranks"):
         here(tmp_path, model="tests.harness.odd_models:once", steps=1)
