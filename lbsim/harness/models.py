@@ -36,7 +36,7 @@ def build_model(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     A callable is called without arguments. Raises InputError for an unknown name, and for a callable that cannot be
     imported, fails, or returns no torch.nn.Module.
 
-    >>> sum(p.numel() for p in named("resnet50", (3, 224, 224), 1000).parameters())
+    >>> sum(p.numel() for p in build_model("resnet50", (3, 224, 224), 1000).parameters())
     25557032
     """
     if ":" in name:

@@ -39,7 +39,7 @@ class ModelInput:
     def parse(cls, text: str) -> "ModelInput":
         """Return the input in *text*, ``[NAME=]SHAPE[:DTYPE]``; InputError if it is invalid.
 
-        >>> Input.parse("3x224x224").shape, Input.parse("words=128:int64").dtype
+        >>> ModelInput.parse("3x224x224").shape, ModelInput.parse("words=128:int64").dtype
         ((3, 224, 224), torch.int64)
         """
         match = _INPUT.fullmatch(text)

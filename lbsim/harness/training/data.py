@@ -83,7 +83,7 @@ def permutation(samples: int, seed: int, epoch: int) -> Tensor:
 def rank_share(indices: Tensor, step: int, batch: int, rank: int, ranks: int) -> Tensor:
     """Return the indices of *rank* in *step* of an epoch, a part of its *batch*.
 
-    >>> [part(torch.arange(8), 1, 4, rank, 2).tolist() for rank in (0, 1)]
+    >>> [rank_share(torch.arange(8), 1, 4, rank, 2).tolist() for rank in (0, 1)]
     [[4, 5], [6, 7]]
     """
     share = batch // ranks
