@@ -70,7 +70,8 @@ def step(
     """Measure forward and backward by layer, the update and copies, over batch sizes and precisions."""
     options = StepOptions.of(locals())
     measure = bench_plain_loop.measure if beside_plain else bench_step.measure
-    turns = len(options.batches) * len(options.precisions)
+    steps = warm_up + repeats + (0 if beside_plain else repeats + 1)  # the layers have a warm-up of one step
+    turns = len(options.batches) * len(options.precisions) * steps
     with _joined(_STEP_TIMEOUT, out, cpu=cpu) as group, _progress("bench step", turns) as advance:
         trace = measure(group, options, advance, _print_error)
     if beside_plain:

@@ -40,7 +40,7 @@ def measure(
 ) -> Trace:
     """Return the seconds of steps of the harness and of the plain loop, which alternate.
 
-    *progress* is called after each batch and precision; *report* receives those that do not fit into memory. Raises
+    *progress* is called after each pair of steps; *report* receives those that do not fit into memory. Raises
     InputError for several ranks, and if nothing fits.
     """
     if group.size > 1:
@@ -51,12 +51,11 @@ def measure(
 
     def measure_one(precision: str, batch: int) -> None:
         steps = _steps(group, options, precision, batch, optimizer)
-        for name, seconds in _alternate(steps, group.device, options.repeats, options.warm_up).items():
+        for name, seconds in _alternate(steps, group.device, options, progress).items():
             settings = {"precision": precision, "batch_per_gpu": batch}
             observations.append(
                 TraceEntry(quantity="step_time", subject=name, settings=settings, samples=tuple(seconds))
             )
-        progress()
 
     measure_fitting(options.precisions, options.batches, measure_one, report)
     return Trace(
@@ -156,15 +155,16 @@ def _plain_step(model: nn.Module, precision: TrainingPrecision, samples: Tensor,
 
 
 def _alternate(
-    steps: dict[str, _StepFunction], device: torch.device, repeats: int, warm_up: int
+    steps: dict[str, _StepFunction], device: torch.device, options: StepOptions, progress: Callable[[], None]
 ) -> dict[str, list[float]]:
     timer = clock(device)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(warm_up + repeats):
+    for number in range(options.warm_up + options.repeats):
         for name, step in steps.items():
             start = timer.mark()
             step()
             took = timer.between(start, timer.mark())
-            if number >= warm_up:
+            if number >= options.warm_up:
                 seconds[name].append(round(took, 8))
+        progress()
     return seconds

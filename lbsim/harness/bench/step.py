@@ -36,7 +36,7 @@ def measure(
     """Return the seconds of steps over batch sizes and precisions, in total and then by layer.
 
     The two are measured separately, because marks between layers take time. The timelines are those of the first batch
-    and precision, for a replay. *progress* is called after each batch and precision; *report* receives those that do
+    and precision, for a replay. *progress* is called after each step; *report* receives those that do
     not fit into memory. Raises InputError for several ranks, and if nothing fits.
     """
     if group.size > 1:
@@ -51,13 +51,12 @@ def measure(
         model = models.build_model(options.model, options.shape, _CLASSES)
         setup = prepare(model, options.shape, batch, precision, group.device, optimizer=options.optimizer)
         settings: dict[str, Setting] = {"precision": precision, "batch_per_gpu": batch}
-        timings, steps = _step_timings(setup, group.device, options.repeats, options.warm_up)
-        timings |= _layer_timings(setup, group.device, options.repeats)
+        timings, steps = _step_timings(setup, group.device, options, progress)
+        timings |= _layer_timings(setup, group.device, options.repeats, progress)
         timelines.extend([] if timelines else steps)
         for (quantity, name), samples in timings.items():
             rounded = tuple(round(max(0.0, sample), 8) for sample in samples)
             observations.append(TraceEntry(quantity=quantity, subject=name, settings=settings, samples=rounded))
-        progress()
 
     measure_fitting(options.precisions, options.batches, measure_one, report)
     return Trace(
@@ -77,19 +76,20 @@ def measure(
 
 
 def _step_timings(
-    setup: BenchmarkSetup, device: torch.device, repeats: int, warm_up: int
+    setup: BenchmarkSetup, device: torch.device, options: StepOptions, progress: Callable[[], None]
 ) -> tuple[Timings, list[RankTimeline]]:
-    """Return the seconds of the parts of *repeats* steps that run back to back, and their timelines."""
+    """Return the seconds of the parts of steps that run back to back, and their timelines."""
     parameters = [(name, p) for name, p in setup.model.named_parameters() if p.requires_grad]
     timer = clock(device)
     recorder = StepRecorder(0, timer, [(name, p.numel()) for name, p in parameters])
     engine = FusionEngine(parameters, CommunicationOptions(overlap=False))
     samples: Timings = defaultdict(list)
     with _no_garbage():
-        for number in range(warm_up + repeats):
-            engine.recorder = recorder if number >= warm_up else None
+        for number in range(options.warm_up + options.repeats):
+            engine.recorder = recorder if number >= options.warm_up else None
             marks = _run(setup, engine, timer)
-            if number >= warm_up:
+            progress()
+            if number >= options.warm_up:
                 for (_, before), (name, after) in pairwise(marks):
                     samples[name, ""].append(timer.between(before, after))
                 samples["step_time", ""].append(timer.between(marks[0][1], marks[-1][1]))
@@ -124,7 +124,7 @@ def _mark(engine: FusionEngine, name: str) -> None:
         engine.recorder.mark(name)
 
 
-def _layer_timings(setup: BenchmarkSetup, device: torch.device, repeats: int) -> Timings:
+def _layer_timings(setup: BenchmarkSetup, device: torch.device, repeats: int, progress: Callable[[], None]) -> Timings:
     """Return the seconds of each leaf module, forward and backward.
 
     The backward time of a layer is from the gradient of its output to that of the next layer, in autograd's order; the
@@ -140,6 +140,7 @@ def _layer_timings(setup: BenchmarkSetup, device: torch.device, repeats: int) ->
             setup.optimizer.zero_grad()
             setup.forward().backward()
             backward.append(("", timer.mark()))
+        progress()
         if repeat == 0:
             continue  # warm-up of the hooks
         sums: dict[tuple[str, str], float] = defaultdict(float)

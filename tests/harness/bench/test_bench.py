@@ -2,6 +2,7 @@ from statistics import median
 
 import pytest
 import torch
+from rich.progress import Progress
 
 from lbsim.errors import InputError
 from lbsim.harness import models
@@ -269,3 +270,21 @@ def test_bus_bandwidth_is_what_nccl_tests_prints():
 @pytest.mark.slow
 def test_recording_costs_at_most_2_percent_of_a_step():
     assert median(recording.ratios(60)) <= 1.02
+
+
+@pytest.mark.parametrize("more", [[], ["--beside-plain"]])
+def test_bench_step_reports_progress_after_each_step(more, tmp_path, monkeypatch):
+    """On a terminal a bar shows it; the last call must complete the bar."""
+    bars = []
+
+    class Bar(Progress):
+        def __init__(self, **options):
+            super().__init__(**options)
+            bars.append(self)
+
+    monkeypatch.setattr(cli, "Progress", Bar)
+    words = ["step", *SMALL, "--batches", "2,4", "--repeats", "2", "--warm-up", "1", "--cpu", "--optimizer", "sgd"]
+    assert cli.main([*words, *more, "--out", str(tmp_path / "step.json")]) == 0
+    (task,) = bars[0].tasks
+    assert task.completed == task.total
+    assert task.total >= 2 * 3
