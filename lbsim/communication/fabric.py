@@ -102,19 +102,27 @@ class Fabric:
 
         P. Sanders, J. Speck, J. L. Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan,"
         Parallel Computing 35(12), 2009, section 2, for a chain of k. If a message consists of n segments, each sent
-        while earlier ones wait for their latency, a step takes
+        while earlier ones wait for their latency, a step that crosses the links l takes
 
-        .. math:: t = \max\left( S / B, α + S / (n B) \right)
+        .. math:: t = \max_l \max\left( S / B_l, α_l + S / (n B_l) \right)
 
-        as in Gloo's ring, with at least two segments per rank (gloo/allreduce.cc).
+        as in Gloo's ring, with at least two segments per rank (gloo/allreduce.cc). It never falls with a latency.
         """
         parts = self.library.segments
         if parts == 1:
             return self._unsegmented_time(phase)
-        empty, segment = (
-            self._unsegmented_time(replace(phase, message=phase.message * share)) for share in (0.0, 1 / parts)
-        )
-        return max(self._unsegmented_time(phase) - empty, segment)
+        segment = self._unsegmented_time(replace(phase, message=phase.message / parts))
+        return max(self._transfer_time(phase), segment)
+
+    def _transfer_time(self, phase: Phase) -> float:
+        """Return the seconds that one step of *phase* occupies the slowest link or memory, without any latency."""
+        message = phase.message / phase.share
+        times = [phase.passes * phase.message / self.memory]
+        if "intra_node" in phase.links:
+            times.append(message / self.intra_node.rate)
+        if "inter_node" in phase.links:
+            times.append(message * phase.flows / phase.nics * self._contention(phase) / self.inter_node.rate)
+        return max(times)
 
     def _unsegmented_time(self, phase: Phase) -> float:
         """Return the seconds of one step of *phase* with its message in one segment."""

@@ -80,6 +80,11 @@ class Link(Profile):
     efficiency: Efficiency = 1.0
     """Fraction of the rated bandwidth that large messages reach."""
 
+    @property
+    def rate(self) -> float:
+        """Bytes per second that large messages reach, one direction, one endpoint."""
+        return self.efficiency * self.bandwidth
+
     def time(self, message: float) -> float:
         r"""Return the seconds that a message of *message* bytes takes on this link, by the α-β model.
 

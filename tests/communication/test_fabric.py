@@ -188,3 +188,33 @@ def test_more_latency_makes_nothing_faster(name, nodes, inside, message, factor)
 @given(st.integers(2, 500), st.floats(1, 1e9))
 def test_a_ring_of_more_ranks_is_no_faster(ranks, message):
     assert seconds(message, fabric(ranks + 1)) >= seconds(message, fabric(ranks)) * (1 - 1e-12)
+
+
+def scaled(link, name, latency):
+    return link.model_copy(update={"name": name, "latency": link.latency * latency})
+
+
+@pytest.mark.parametrize("field", ["intra_node", "inter_node"])
+@pytest.mark.parametrize("name", module_names("all_reduce"))
+@given(
+    st.tuples(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1e-3, 1e3)),
+    st.floats(1, 1e9),
+    st.floats(1, 100),
+)
+def test_more_latency_of_a_link_makes_no_segmented_message_faster(name, field, shape, message, factor):
+    """The other link may have the larger latency: each link counts by itself."""
+    algorithm, (nodes, inside, ratio) = find_module("all_reduce", name).all_reduce, shape
+    over = replace(fabric(nodes * inside, inside, segments=2), inter_node=scaled(LINK, "between", ratio))
+    later = replace(over, **{field: scaled(getattr(over, field), "late", factor)})
+    first, second = (closed_form(algorithm(message, here), here) for here in (over, later))
+    assert second >= first * (1 - 1e-12)
+
+
+def test_the_link_with_the_smaller_bandwidth_is_not_relieved_by_the_latency_of_the_other():
+    """Inside: 8 ms of bytes and no latency; between nodes: 1 ms of bytes after a latency of 5 ms."""
+    inside = LINK.model_copy(update={"latency": 0.0, "bandwidth": 1e9})
+    between = LINK.model_copy(update={"latency": 5e-3, "bandwidth": 8e9})
+    library = Library(name="free", source="made up", per_collective=0.0, per_step=0.0, segments=2)
+    over = Fabric(4, 2, inside, between, 1, library, 2)
+    (step, _) = ring.all_reduce(4 * 8e6, over).phases
+    assert over.step_time(step) == pytest.approx(8e-3)
