@@ -7,9 +7,12 @@ marked ``golden``. After a change that is meant, write every golden again, and r
 """
 
 import signal
+from functools import partial
 
 import pytest
 from hypothesis import settings
+
+from tests.tmpfs import mounted
 
 settings.register_profile("lbsim", deadline=None, derandomize=True, max_examples=60)  # times on a shared machine vary
 settings.load_profile("lbsim")
@@ -35,3 +38,11 @@ def _default_sigint():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a context that mounts a tmpfs of a number of memory pages, and yields its folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    return partial(mounted, folder)

@@ -8,7 +8,7 @@ import pytest
 import lbsim
 
 PACKAGES = ("profiles", "workload", "scenario", "compute", "communication", "simulation")
-TOP = ("atomic_write", "errors", "package_data", "units", "version")
+TOP = ("atomic_write", "errors", "package_data", "signals", "temporary_file", "units", "version")
 
 
 def public_modules():

@@ -35,14 +35,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lbsim.errors import InputError
+from lbsim.signals import exiting_on_signals, ignoring_signals
 from lbsim.testbed.processes import (
     GRACE_PERIOD,
     POLL_INTERVAL,
     Lines,
     OnLine,
-    exiting_on_signals,
     forward,
-    ignoring_signals,
     queue_output,
     terminate,
     watch,

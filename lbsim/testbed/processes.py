@@ -3,21 +3,17 @@
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from types import FrameType
 
 __all__ = [
     "GRACE_PERIOD",
     "POLL_INTERVAL",
     "Lines",
     "OnLine",
-    "exiting_on_signals",
     "forward",
-    "ignoring_signals",
     "queue_output",
     "terminate",
     "watch",
@@ -32,8 +28,6 @@ Lines = SimpleQueue[tuple[str, str]]
 """Queue of output lines, each with the label of its process, such as ``host 3``."""
 OnLine = Callable[[str, str], None]
 """Callback that receives the label of a process and one line of its output."""
-
-_Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
 def queue_output(process: subprocess.Popen[str], label: str, lines: Lines) -> None:
@@ -74,36 +68,7 @@ def terminate(processes: Sequence[subprocess.Popen[str]]) -> None:
         process.wait()
 
 
-def exiting_on_signals() -> AbstractContextManager[None]:
-    """Return a context in which SIGTERM and SIGHUP raise SystemExit, so that ``finally`` clauses run."""
-    return _handling({signal.SIGTERM: _raise_exit, signal.SIGHUP: _raise_exit})
-
-
-def ignoring_signals() -> AbstractContextManager[None]:
-    """Return a context that ignores SIGTERM, SIGHUP and SIGINT, for clean-up that must finish."""
-    ignored = signal.SIG_IGN
-    return _handling({signal.SIGTERM: ignored, signal.SIGHUP: ignored, signal.SIGINT: ignored})
-
-
 def _signal(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) -> None:
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-
-
-def _raise_exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a signal handler
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
-    """Install *handlers*, then restore those before; does nothing outside the main thread, as Python requires."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
