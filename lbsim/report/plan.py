@@ -1,10 +1,12 @@
 """Figure of ``lbsim plan``: time to the target accuracy, throughput and goodput, over GPUs."""
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
 
 from lbsim.accuracy.training_option import TimeToAccuracy
+from lbsim.atomic_write import write_atomically
 from lbsim.errors import InputError
 
 mpl.use("Agg")
@@ -56,8 +58,7 @@ def draw(choices: TimeToAccuracy, file: Path) -> None:
     figure.suptitle(
         f"{Path(scenario.model).name} to {choices.request.target:g} % top-1{share} on {scenario.cluster.name}"
     )
-    try:
-        figure.savefig(file, dpi=130)
-    except OSError as error:
-        raise InputError(f"--figure {file}: {error.strerror}") from None
+    content = io.BytesIO()
+    figure.savefig(content, format=file.suffix.removeprefix("."), dpi=130)
     pyplot.close(figure)
+    write_atomically(content.getvalue(), file)

@@ -3,10 +3,7 @@
 import csv
 import io
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +11,19 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lbsim.errors import InputError
+from lbsim.atomic_write import check_writable, write_all_atomically
 from lbsim.profiles.module_catalog import find_module, module_names
 from lbsim.report.page import ReportFigure, page
 from lbsim.report.picture import STYLE, NothingToDraw
 from lbsim.report.scenarios import ReportScenarios
 
-__all__ = ["FORMATS", "Report", "draw_all", "save", "write"]
+__all__ = ["FORMATS", "Report", "draw_all", "figure_file", "write"]
 
 FORMATS = ("png", "svg", "pdf")
 _DPI = 110
 _COLOURS = 96
 """Colours of a PNG's palette."""
+_PAGE = "index.html"
 _COLUMNS = ("figure", "series", "x", "y", "low", "high", "unit")
 
 
@@ -52,26 +50,26 @@ def draw_all(report: Report) -> Iterator[ReportFigure]:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write *report* into *folder* and return its files, the page first.
+    """Write *report* into *folder*, which is created, and return its files, the page first.
 
-    Files are made in a temporary folder and moved at the end, the page last: an interrupted report changes nothing.
+    The old files are replaced, the page last, after all new ones are complete. InputError if one cannot be written.
     """
-    with _temporary_folder(folder) as made, mpl.rc_context(STYLE):
-        drawn, pictures = [], {}
+    check_writable(folder / _PAGE)
+    contents: dict[Path, str | bytes] = {}
+    drawn, pictures = [], {}
+    with mpl.rc_context(STYLE):
         for one in draw_all(report):
             drawn.append(one)
             if one.picture is not None:
                 _lay_out(one.picture.figure)
-                for suffix in FORMATS:
-                    save(one.picture.figure, made / f"{one.name}.{suffix}")
-                pictures[one.name] = (made / f"{one.name}.svg").read_bytes()
-        _write_numbers(made / "numbers.csv", drawn)
-        text = page(report.title, report.command, report.scenarios, drawn, pictures)
-        (made / "index.html").write_text(text, encoding="utf-8")
-        names = sorted((file.name for file in made.iterdir()), key=lambda name: name == "index.html")
-        for name in names:
-            (made / name).replace(folder / name)
-    return [folder / name for name in reversed(names)]
+                files = {suffix: figure_file(one.picture.figure, suffix) for suffix in FORMATS}
+                contents |= {folder / f"{one.name}.{suffix}": content for suffix, content in files.items()}
+                pictures[one.name] = files["svg"]
+    contents[folder / "numbers.csv"] = _numbers(drawn)
+    contents = dict(sorted(contents.items()))
+    contents[folder / _PAGE] = page(report.title, report.command, report.scenarios, drawn, pictures)
+    write_all_atomically(contents)
+    return list(reversed(contents))
 
 
 def _lay_out(figure: Figure) -> None:
@@ -82,47 +80,34 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def save(figure: Figure, file: Path) -> None:
-    """Write *figure* without a date, so that equal reports are equal files.
+def figure_file(figure: Figure, suffix: str) -> bytes:
+    """Return *figure* in the format *suffix*, without a date, so that equal reports are equal files.
 
     To save space, PNG has a palette, and SVG has two decimals of a point and no blanks between elements.
     """
-    if file.suffix == ".png":
+    file = io.BytesIO()
+    if suffix == "png":
         pixels = io.BytesIO()
         figure.savefig(pixels, dpi=_DPI)
-        Image.open(pixels).convert("RGB").quantize(_COLOURS).save(file)
-    elif file.suffix == ".svg":
-        drawing = io.BytesIO()
-        figure.savefig(drawing, format="svg", metadata={"Date": None})
-        file.write_bytes(re.sub(rb">\s+<", b">\n<", re.sub(rb"(\d\.\d\d)\d+", rb"\1", drawing.getvalue())))
+        Image.open(pixels).convert("RGB").quantize(_COLOURS).save(file, "PNG")
+    elif suffix == "svg":
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        return re.sub(rb">\s+<", b">\n<", re.sub(rb"(\d\.\d\d)\d+", rb"\1", file.getvalue()))
     else:
-        figure.savefig(file, metadata={"CreationDate": None})
+        figure.savefig(file, format=suffix, metadata={"CreationDate": None})
+    return file.getvalue()
 
 
-@contextmanager
-def _temporary_folder(folder: Path) -> Iterator[Path]:
-    """Make *folder*, and yield a temporary folder in it; InputError if either cannot be written to."""
-    made: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
-        yield made
-    except OSError as error:
-        raise InputError(f"--out {folder}: {error.strerror}; choose a folder that can be written") from None
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
-
-
-def _write_numbers(file: Path, drawn: list[ReportFigure]) -> None:
-    """Write every number of the figures; the unit of x is on the figure's axis, that of y in the last column."""
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(_COLUMNS)
-        for one in drawn:
-            for number in one.picture.numbers if one.picture else ():
-                values = (number.x, number.y, number.low, number.high)
-                table.writerow([one.name, number.series, *map(_csv_value, values), number.unit])
+def _numbers(drawn: list[ReportFigure]) -> str:
+    """Return the numbers of all figures as CSV; the unit of x is on the figure's axis, that of y in the last column."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for one in drawn:
+        for number in one.picture.numbers if one.picture else ():
+            values = (number.x, number.y, number.low, number.high)
+            table.writerow([one.name, number.series, *map(_csv_value, values), number.unit])
+    return text.getvalue()
 
 
 def _csv_value(value: float | str | None) -> str:

@@ -76,6 +76,6 @@ def test_what_cannot_be_written_is_said_and_leaves_what_was_there(tmp_path, caps
     assert main([*ASKED, "--figure", str(tmp_path / "folder.png")]) == 2
     errors = capsys.readouterr().err
     assert errors.count("\n") == 2
-    assert errors.count("--figure") == 2
+    assert errors.count("lbsim: cannot write ") == 2
     assert (tmp_path / "file").read_text() == "what was there"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder.png"]

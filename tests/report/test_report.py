@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["report", "--out", str(tmp_path / "file" / "below")]) == 2
     message = capsys.readouterr().err
-    assert "--out" in message
+    assert message.startswith(f"lbsim: cannot write {tmp_path / 'file' / 'below' / 'index.html'}: Not a directory; ")
     assert message.count("\n") == 1
 
 

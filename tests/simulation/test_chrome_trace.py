@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line(tmp_path, capsys):
     assert main(["timeline", *SMALL, "--out", str(tmp_path)]) == 2
     output, error = capsys.readouterr()
     assert output == ""
-    assert error == f"lbsim: --out {tmp_path}: Is a directory\n"
+    assert error == f"lbsim: cannot write {tmp_path}: Is a directory; choose the name of a file, not of a folder\n"
 
 
 def test_a_timeline_without_an_output_file_is_refused_in_one_line(capsys):

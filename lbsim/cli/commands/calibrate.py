@@ -46,13 +46,15 @@ def calibrate(
     For example:  lbsim calibrate nccl.txt --cluster dgx-a100 --out mine.toml
                   lbsim predict --gpus 1024 --cluster dgx-a100 --calibration mine.toml
     """
-    from lbsim.atomic_write import write_atomically
+    from lbsim.atomic_write import check_writable, write_atomically
     from lbsim.calibration.calibrate import fit
     from lbsim.calibration.observations import read_observations
     from lbsim.profiles.toml import profile_to_toml
 
     if out is not None and out.suffix != ".toml":
         raise InputError(f"--out {out}: a calibration is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
+    if out is not None:
+        check_writable(out)
     request = request_of()
     observed = read_observations(traces, request.tables, request.changes, request.folders)
     calibration = fit(observed.observations, vary or observed.paths, out.stem if out else "calibration")

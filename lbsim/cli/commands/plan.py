@@ -101,8 +101,11 @@ def plan(
     from lbsim.accuracy.search import time_to_accuracy, time_to_accuracy_by_laws
     from lbsim.accuracy.training_option import TimeToAccuracyRequest, recipes_for
     from lbsim.accuracy.training_run import FaultModel
+    from lbsim.atomic_write import check_writable
     from lbsim.profiles.catalog import Folders
 
+    if figure is not None:
+        check_writable(figure)
     benchmark = None if noise_scale else _benchmark(model, recipe, profile_dirs)
     if benchmark is not None and benchmark.trains(model):
         if benchmark.workload is None:

@@ -39,8 +39,10 @@ def timeline(
 
     For example:  lbsim timeline --gpus 1024 --cluster mn-1 --out step.json
     """
+    from lbsim.atomic_write import check_writable, write_atomically
     from lbsim.simulation import chrome_trace
 
+    check_writable(out)
     processes: dict[str, Timeline] = {}
     if trace is not None:
         gpus, processes = _measured(trace, step)
@@ -52,10 +54,7 @@ def timeline(
         raise InputError("--step selects a step of a measured trace; give --trace FILE too")
     else:
         processes = _simulated(request)
-    try:
-        out.write_text(json.dumps(chrome_trace.timelines_to_chrome_trace(processes), allow_nan=False), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}") from None
+    write_atomically(json.dumps(chrome_trace.timelines_to_chrome_trace(processes), allow_nan=False), out)
     spans = sum(len(one.spans) for one in processes.values())
     typer.echo(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
 

@@ -57,8 +57,11 @@ def validate(
     if without:
         print_left_out(without, cases, output)
         return
+    from lbsim.atomic_write import check_writable
     from lbsim.evaluation.validate import validate as validate_cases
 
+    if figure is not None:
+        check_writable(figure)
     validation = validate_cases(cases, only)
     if output is RowFormat.JSON:
         print_json(json_output.validation_json(validation))

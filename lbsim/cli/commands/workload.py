@@ -66,6 +66,10 @@ def trace(
     """
     if out and out.suffix != ".json":
         raise InputError(f"--out {out}: a workload file is JSON; write e.g. --out {out.with_suffix('.json')}")
+    if out:
+        from lbsim.atomic_write import check_writable
+
+        check_writable(out)
     traced = _tracer()(
         target,
         inputs,
@@ -100,10 +104,9 @@ def _write(traced: "TracedModel", out: Path | None) -> None:
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}") from None
+    from lbsim.atomic_write import write_atomically
+
+    write_atomically(text, out)
     model = traced.workload
     typer.echo(
         f"{out}: {len(model.layers)} layers, {len(model.tensors)} tensors, {model.parameters:,} parameters, "
