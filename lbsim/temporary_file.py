@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lbsim.signals import deferring_signals
 
-__all__ = ["OPEN_FILES", "TemporaryFile", "temporary_file", "write_all"]
+__all__ = ["OPEN_FILES", "TemporaryFile", "create_folders", "remove_empty_folders", "temporary_file", "write_all"]
 
 OPEN_FILES = Path("/proc/self/fd")
 """Links to the open files of this process, by which an unnamed file is given a name."""
@@ -114,11 +114,9 @@ class TemporaryFile:
 def temporary_file(file: Path) -> Iterator[TemporaryFile]:
     """Yield a temporary file for *file*, whose folder is created; if it does not replace it, nothing is left."""
     target = Path(os.path.realpath(file))
-    missing = [folder for folder in target.parents if not folder.exists()]
-    temporary = TemporaryFile(file, target)
+    temporary, created = TemporaryFile(file, target), list[Path]()
     try:
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
+        created += create_folders(target.parent)
         _remove_stale(target)
         temporary.open()
         yield temporary
@@ -126,12 +124,28 @@ def temporary_file(file: Path) -> Iterator[TemporaryFile]:
         with deferring_signals():
             temporary.close()
             if not temporary.replaced:
-                _remove_empty(missing)
+                remove_empty_folders(created)
 
 
-def _remove_empty(folders: Iterable[Path]) -> None:
+def create_folders(folder: Path) -> list[Path]:
+    """Create *folder* and its parents where they are missing, and return those, the deepest first.
+
+    OSError if one cannot be created; none is left then.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+    except BaseException:
+        remove_empty_folders(missing)
+        raise
+    return missing
+
+
+def remove_empty_folders(folders: Iterable[Path]) -> None:
+    """Remove each of *folders*, in their order, that is there and empty."""
     for folder in folders:
-        with suppress(OSError):  # not created, or another process has written to it
+        with suppress(OSError):
             folder.rmdir()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim.cli.options import absolute_paths, request_options_without_file
-from lbsim.cli.terminal import print_error, progress
+from lbsim.cli.terminal import print_error, print_note, progress
 from lbsim.scenario.request import ScenarioRequest
 from lbsim.workload.workload_file import SUFFIXES
 
@@ -60,7 +60,7 @@ def sweep(
     file = Path(words.pop(0)) if words[0].endswith(SUFFIXES) else None
     here = (Axis(axis.path, *2 * (_absolute_values(axis.path, axis.texts),)) for axis in parse_axes(words))
     grid = build_sweep(request_of(file), tuple(here), sample, seed)
-    with SweepResults(out, grid) as results:
+    with SweepResults(out, grid, lambda: print_note(f"{out}: waiting for the sweep that is writing it")) as results:
         left = [number for number in grid.numbers if number not in results.done]
         if scheduler and left:
             batches = sweep_workers.run_on_dask(grid, left, scheduler)
@@ -68,10 +68,10 @@ def sweep(
             batches = sweep_workers.run_here(grid, left, workers or sweep_workers.cores())
         try:
             _collect(grid, len(left), batches, results.append)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stopped:
             done = f"{len(results.done):,} of {len(grid.numbers):,} scenarios are in {results.journal}"
             print_error(f"stopped; {done}; run it again to resume")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(int(stopped.code or 0) if isinstance(stopped, SystemExit) else _INTERRUPTED) from None
         failed = results.finish()
     earlier = f", {len(grid.numbers) - len(left):,} from an earlier run" if len(left) < len(grid.numbers) else ""
     typer.echo(f"{out}: {len(grid.numbers):,} scenarios{earlier}; {failed:,} invalid, see the column error")
