@@ -6,10 +6,10 @@ Each context does nothing outside the main thread, as Python requires, and resto
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
-__all__ = ["deferring_signals", "exiting_on_signals", "ignoring_signals"]
+__all__ = ["deferring_signals", "end_on_interrupt", "exiting_on_signals", "ignoring_signals"]
 
 _Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
@@ -30,6 +30,13 @@ def exiting_on_signals() -> AbstractContextManager[None]:
 def ignoring_signals() -> AbstractContextManager[None]:
     """Return a context that ignores SIGTERM, SIGHUP and SIGINT, for clean-up that must finish."""
     return _handling(dict.fromkeys(_ENDING, signal.SIG_IGN))
+
+
+def end_on_interrupt() -> None:
+    """Let SIGINT end the process without a traceback from now on, while Python exits."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

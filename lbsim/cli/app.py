@@ -4,8 +4,7 @@ Shared options are in `lbsim.cli.options`, most commands in ``lbsim/cli/commands
 start-up short: they are of modules that only one command or one output format needs.
 """
 
-import os
-import sys
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,11 +39,13 @@ from lbsim.cli.options import (
     profile_folders,
     scenario_options,
 )
+from lbsim.cli.standard_output import checked_output
 from lbsim.cli.terminal import print_error, print_json, print_table
 from lbsim.errors import InputError
 from lbsim.predict import predict as predict_scenario
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.scenario import Scenario
+from lbsim.signals import end_on_interrupt, exiting_on_signals
 from lbsim.version import __version__
 
 if TYPE_CHECKING:
@@ -203,22 +204,26 @@ app.command()(plan.plan)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments*, by default those of the process, and return the exit code.
 
-    A mistake of the user (InputError, or a usage error of typer) is one line on standard error and exit code 2.
+    A mistake of the user (InputError, or a usage error of typer) is one line on standard error and exit code 2, and so
+    is output that cannot be written. A reader that closes the pipe is exit code 1; SIGTERM and SIGHUP raise SystemExit.
     """
     try:
-        code = app(None if arguments is None else list(arguments), prog_name="lbsim", standalone_mode=False)
-        sys.stdout.flush()
+        with exiting_on_signals(), checked_output():
+            code = app(None if arguments is None else list(arguments), prog_name="lbsim", standalone_mode=False)
     except InputError as error:
         print_error(error)
         return 2
     except BrokenPipeError:
-        # the reader closed the pipe: at exit, flush what is still buffered to /dev/null
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except Exception as error:
         # a usage error of typer, whose class it does not export
         if not hasattr(error, "format_message"):
             raise
         print_error(error.format_message())
         return 2
+    finally:
+        if arguments is None:
+            end_on_interrupt()
     return int(code or 0)

@@ -6,11 +6,14 @@ rich is imported inside the functions that print tables, to keep start-up short.
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from lbsim.cli.standard_output import discard
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,12 +48,15 @@ def print_table(table: "RenderableType") -> None:
 
 def print_error(error: object) -> None:
     """Print *error* as one line on standard error."""
-    typer.echo(f"lbsim: {' '.join(str(error).split())}", err=True)
+    print_note(str(error))
 
 
 def print_note(text: str) -> None:
-    """Print *text* as one line on standard error, beside a result that is valid."""
-    typer.echo(f"lbsim: {' '.join(text.split())}", err=True)
+    """Print *text* as one line on standard error, beside a result that is valid; nothing if that cannot be written."""
+    try:
+        typer.echo(f"lbsim: {' '.join(text.split())}", err=True)
+    except OSError:
+        discard(sys.stderr)
 
 
 @contextmanager
