@@ -103,6 +103,7 @@ def calibration_json(calibration: "Calibration") -> dict[str, Any]:
 def timing_json(timing: "Timing", done: Sequence[float] = ()) -> dict[str, Any]:
     """Return *timing* in bytes and seconds, phase by phase; *done* holds the finish time of each rank, if simulated."""
     return {
+        "operation": timing.operation.name,
         "algorithm": timing.collective.algorithm,
         "gpus": timing.fabric.gpus,
         "message": timing.message,

@@ -44,8 +44,8 @@ class Phase:
     """Bytes that one GPU sends per step."""
     links: tuple[LinkName, ...]
     """Links that the messages of a step cross; the slowest determines the time."""
-    flows: int = 1
-    """Messages that leave a node concurrently."""
+    flows: float = 1
+    """Messages that leave a node concurrently, on average over the steps."""
     nics: int = 1
     """NICs of a node that these messages are spread over."""
     share: float = 1.0
@@ -71,6 +71,8 @@ class Collective:
     """Bytes of the message."""
     phases: tuple[Phase, ...]
     """Phases in the order of execution; empty if there is nothing to send."""
+    operation: str = "all_reduce"
+    """Name of the operation, which is the package of its algorithms in ``lbsim/communication``."""
 
 
 def running(phases: Iterable[Phase]) -> tuple[Phase, ...]:

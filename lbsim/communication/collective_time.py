@@ -1,30 +1,35 @@
-"""Microbenchmark times: an isolated all-reduce or message, as in nccl-tests and the OSU benchmarks."""
+"""Microbenchmark times: an isolated collective or message, as in nccl-tests and the OSU benchmarks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lbsim.communication.collective import Collective
-from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol, scenario_fabric
+from lbsim.communication.fabric import Algorithm, Fabric, closed_form, fastest_protocol, scenario_fabric
+from lbsim.communication.operations import OPERATIONS, Operation
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Link
-from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.slow_parts import with_slowest_links
 from lbsim.scenario.scenario import Scenario
 
-__all__ = ["MICROBENCHMARKS", "Timing", "point_to_point_link", "time_all_reduce"]
+__all__ = ["MICROBENCHMARKS", "Timing", "plan_algorithm", "point_to_point_link", "time_all_reduce", "time_collective"]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Isolated all-reduce and its time."""
+    """Isolated collective and its time."""
 
     collective: Collective
     fabric: Fabric
     """Fabric with the protocol that the message uses."""
 
     @property
+    def operation(self) -> Operation:
+        """Operation of the collective."""
+        return OPERATIONS[self.collective.operation.replace("_", "-")]
+
+    @property
     def message(self) -> float:
-        """Bytes of the message."""
+        """Bytes of the message, the largest buffer of one GPU."""
         return self.collective.message
 
     @property
@@ -39,11 +44,11 @@ class Timing:
 
     @property
     def bus_bandwidth(self) -> float:
-        """Bytes per second, :math:`2(n-1)/n S/t`: the link bandwidth that an optimal algorithm would use.
+        """Bytes per second, :math:`2(n-1)/n S/t` for an all-reduce: link bandwidth that an optimal algorithm would use.
 
-        NVIDIA nccl-tests, doc/PERFORMANCE.md.
+        The factor of each operation is in `lbsim.communication.operations`. NVIDIA nccl-tests, doc/PERFORMANCE.md.
         """
-        return 2 * (self.fabric.gpus - 1) / self.fabric.gpus * self.algorithmic_bandwidth
+        return self.operation.bus_factor(self.fabric.gpus) * self.algorithmic_bandwidth
 
 
 def time_all_reduce(scenario: Scenario, message: float) -> Timing:
@@ -55,11 +60,34 @@ def time_all_reduce(scenario: Scenario, message: float) -> Timing:
     >>> [phase.steps for phase in timing.collective.phases]
     [1023, 1023]
     """
+    return time_collective(scenario, message, OPERATIONS["all-reduce"])
+
+
+def time_collective(scenario: Scenario, message: float, operation: Operation, algorithm: str | None = None) -> Timing:
+    """Return the time of *operation* on *message* bytes over all GPUs of *scenario*; slow parts slow all links.
+
+    An *algorithm* of None takes the plan's for an all-reduce, and the operation's default otherwise.
+
+    InputError if the plan has a single GPU, or the algorithm does not exist or does not fit the number of GPUs.
+
+    >>> timing = time_collective(Scenario.of(gpus=8, cluster="dgx-1-v100"), 2**20, OPERATIONS["all-gather"])
+    >>> timing.collective.algorithm, round(timing.bus_bandwidth / timing.algorithmic_bandwidth, 3)
+    ('ring', 0.875)
+    """
     gpus = scenario.plan.gpus
     if gpus == 1:
-        raise InputError("plan.gpus: 1 GPU has no all-reduce; use --gpus 2 or more")
+        raise InputError(f"plan.gpus: 1 GPU has no {operation.name}; use --gpus 2 or more")
     fabric = scenario_fabric(scenario, with_slowest_links(scenario.cluster, gpus), gpus)
-    return Timing(*fastest_protocol(message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric))
+    return Timing(*fastest_protocol(message, plan_algorithm(scenario, operation, algorithm), fabric))
+
+
+def plan_algorithm(scenario: Scenario, operation: Operation, algorithm: str | None = None) -> Algorithm:
+    """Return the *algorithm* of *operation* by name; None takes the plan's, or the operation's default.
+
+    InputError, with the closest name, if there is no such algorithm.
+    """
+    planned = scenario.plan.all_reduce if operation.kind == "all_reduce" else None
+    return operation.algorithm(algorithm or planned)
 
 
 def point_to_point_link(scenario: Scenario) -> Link:

@@ -1,4 +1,4 @@
-"""Module lookup by file name: all-reduce algorithms, workloads, trace readers and figures.
+"""Module lookup by file name: algorithms of collectives, workloads, trace readers and figures.
 
 There is no registry: a module in the package of its kind can be chosen by its name.
 """
@@ -14,9 +14,14 @@ from lbsim.package_data import PACKAGE
 __all__ = ["PACKAGES", "find_module", "module_names"]
 
 PACKAGES = {
+    "all_gather": "communication.all_gather",
     "all_reduce": "communication.all_reduce",
+    "all_to_all": "communication.all_to_all",
+    "broadcast": "communication.broadcast",
     "figures": "report.figures",
     "readers": "measurements.readers",
+    "reduce_scatter": "communication.reduce_scatter",
+    "send_receive": "communication.send_receive",
     "workloads": "workload.models",
 }
 """Sub-package of lbsim for each kind of module."""

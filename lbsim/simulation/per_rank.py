@@ -11,18 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lbsim.communication.collective_time import plan_algorithm
 from lbsim.communication.fabric import fastest_protocol, scenario_fabric
+from lbsim.communication.operations import Operation
 from lbsim.communication.rank_clocks import Clocks, LinkSlowdown, advance
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError
-from lbsim.profiles.module_catalog import find_module
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.anchor import anchor_factor
 from lbsim.simulation.rank_variation import RankVariation, link_slowdown
 from lbsim.simulation.step_schedule import StepSchedule, Transfer, build_schedule
 
-__all__ = ["RankRuns", "all_reduce_finish_times", "simulate_ranks", "simulate_schedule_per_rank"]
+__all__ = ["RankRuns", "collective_finish_times", "simulate_ranks", "simulate_schedule_per_rank"]
 
 _MOST_CLOCKS = 2**20
 """Maximum of ranks times steps that are simulated together: 8 MiB per array."""
@@ -92,13 +93,16 @@ def simulate_ranks(scenario: Scenario, steps: int = 100) -> RankRuns:
     return RankRuns(plan.gpus, plan.seed, tuple(times), tuple(slowest) if variation.any else ())
 
 
-def all_reduce_finish_times(scenario: Scenario, message: float) -> tuple[float, ...]:
-    """Return the seconds in which each rank finishes the plan's all-reduce of *message* bytes, entered by all at 0."""
+def collective_finish_times(
+    scenario: Scenario, message: float, operation: Operation, algorithm: str | None = None
+) -> tuple[float, ...]:
+    """Return the seconds in which each rank finishes *operation* on *message* bytes, entered by all at 0.
+
+    An *algorithm* of None takes the plan's for an all-reduce, and the operation's default otherwise.
+    """
     gpus = scenario.plan.gpus
     fabric = scenario_fabric(scenario, scenario.cluster, gpus)
-    collective, fabric = fastest_protocol(
-        message, find_module("all_reduce", scenario.plan.all_reduce).all_reduce, fabric
-    )
+    collective, fabric = fastest_protocol(message, plan_algorithm(scenario, operation, algorithm), fabric)
     done = advance(collective, fabric, np.zeros((gpus, 1)), link_slowdown(scenario.cluster, gpus))
     return tuple(done[:, 0].tolist())
 

@@ -1,10 +1,10 @@
-"""``lbsim collective``: time of one all-reduce, or of a sweep over message sizes.
+"""``lbsim collective``: time of one collective, or of a sweep over message sizes.
 
 Tables and the simulation of ranks are imported inside the functions that use them, to keep start-up short.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,12 +29,26 @@ from lbsim.profiles.catalog import Folders
 from lbsim.scenario.request import build_scenario
 from lbsim.scenario.scenario import Scenario
 
+if TYPE_CHECKING:
+    from lbsim.communication.operations import Operation
+
 __all__ = ["collective"]
 
 
 def collective(
     gpus: Annotated[int, typer.Option(help="Number of GPUs, over all nodes.")],
-    message: Annotated[str | None, typer.Option(metavar="SIZE", help="Message size per GPU, e.g. '100 MiB'.")] = None,
+    operation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="all-reduce, reduce-scatter, all-gather, all-to-all, broadcast or send-receive."
+        ),
+    ] = "all-reduce",
+    algorithm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Algorithm of the operation, e.g. ring. Default: the library's.")
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Largest buffer of one GPU, as in nccl-tests, e.g. '100 MiB'.")
+    ] = None,
     first: Annotated[str, typer.Option("--from", metavar="SIZE", help="Smallest message size of a sweep.")] = "8",
     last: Annotated[
         str | None, typer.Option("--to", metavar="SIZE", help="Largest message size of a sweep, e.g. '1 GiB'.")
@@ -54,10 +68,12 @@ def collective(
     profile_dirs: ProfilesOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Time one all-reduce, or a sweep over message sizes with the columns of nccl-tests.
+    """Time one collective, or a sweep over message sizes with the columns of nccl-tests.
 
     For example:  lbsim collective --all-reduce ring --gpus 1024 --message "100 MiB" --cluster mn-1
     """
+    if all_reduce and operation != "all-reduce":
+        raise InputError(f"--all-reduce: {all_reduce} is for an all-reduce; for {operation} write --algorithm NAME")
     plan = without_none({"gpus": gpus, "all_reduce": all_reduce, "group_size": group_size})
     named = without_none({"cluster": cluster, "software": software, "software.library": library})
     scenario = build_scenario(
@@ -65,10 +81,11 @@ def collective(
     )
     from lbsim.communication import collective_time  # late, for start-up time
     from lbsim.communication.message_sizes import message_sizes
+    from lbsim.communication.operations import find_operation
 
-    sizes = message_sizes(message, first, last, factor)
-    timings = [collective_time.time_all_reduce(scenario, size) for size in sizes]
-    done = _finish_times(scenario, sizes) if per_rank else ()
+    sizes, what = message_sizes(message, first, last, factor), find_operation(operation)
+    timings = [collective_time.time_collective(scenario, size, what, algorithm) for size in sizes]
+    done = _finish_times(scenario, sizes, what, algorithm) if per_rank else ()
     if output is Format.JSON:
         print_json(json_output.timings_json(timings) if message is None else json_output.timing_json(timings[0], done))
     else:
@@ -77,9 +94,11 @@ def collective(
         print_table(nccl_tests_table(timings) if message is None else timing_table(timings[0], done))
 
 
-def _finish_times(scenario: Scenario, sizes: Sequence[float]) -> tuple[float, ...]:
-    from lbsim.simulation.per_rank import all_reduce_finish_times
+def _finish_times(
+    scenario: Scenario, sizes: Sequence[float], operation: "Operation", algorithm: str | None
+) -> tuple[float, ...]:
+    from lbsim.simulation.per_rank import collective_finish_times
 
     if len(sizes) > 1:
         raise InputError("--per-rank simulates one message size; give --message instead of --to")
-    return all_reduce_finish_times(scenario, sizes[0])
+    return collective_finish_times(scenario, sizes[0], operation, algorithm)

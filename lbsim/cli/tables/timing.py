@@ -1,4 +1,4 @@
-"""Tables of ``lbsim collective``: one all-reduce, or many in the columns of nccl-tests."""
+"""Tables of ``lbsim collective``: one collective, or many in the columns of nccl-tests."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ _FP32 = 4
 
 
 def timing_table(timing: "Timing", done: Sequence[float] = ()) -> RenderableType:
-    """Return one all-reduce and its phases; *done* holds the finish time of each rank in seconds, if simulated."""
+    """Return one collective and its phases; *done* holds the finish time of each rank in seconds, if simulated."""
     rows = [
         ("time", TIME.short(timing.time)),
         ("algorithmic bandwidth", DATA_RATE.short(timing.algorithmic_bandwidth)),
@@ -32,12 +32,13 @@ def timing_table(timing: "Timing", done: Sequence[float] = ()) -> RenderableType
         if done
         else []
     )
-    title = f"{timing.collective.algorithm} all-reduce of {DATA.short(timing.message)} over {timing.fabric.gpus:,} GPUs"
+    what = f"{timing.collective.algorithm} {timing.operation.name}"
+    title = f"{what} of {DATA.short(timing.message)} over {timing.fabric.gpus:,} GPUs"
     return Group(Text(title, style="bold"), pairs(rows), heading("Phases"), _phases(timing))
 
 
 def nccl_tests_table(timings: "Iterable[Timing]") -> RenderableType:
-    """Return the output format of nccl-tests for sums of fp32 numbers, which its parsers can read."""
+    """Return the output format of nccl-tests for fp32 numbers, which its parsers can read."""
     lines = [
         f"#{'':53}out-of-place",
         f"#{'size':>12}{'count':>14}{'type':>8}{'redop':>8}{'root':>6}{'time':>11}{'algbw':>9}{'busbw':>9}",
@@ -46,7 +47,9 @@ def nccl_tests_table(timings: "Iterable[Timing]") -> RenderableType:
     for timing in timings:
         size, rate = round(timing.message), timing.algorithmic_bandwidth / DATA_RATE.units["GB/s"]
         bus = timing.bus_bandwidth / DATA_RATE.units["GB/s"]
-        what = f"{size:>13}{size // _FP32:>14}{'float':>8}{'sum':>8}{'-1':>6}"
+        operation = timing.operation
+        count = size // _FP32 // (timing.fabric.gpus if operation.sharded else 1)
+        what = f"{size:>13}{count:>14}{'float':>8}{operation.reduction:>8}{operation.root:>6}"
         lines.append(f"{what}{timing.time / TIME.units['us']:>11.2f}{rate:>9.2f}{bus:>9.2f}")
     return Text("\n".join(lines))
 

@@ -3,11 +3,11 @@
 import math
 
 from lbsim.communication.collective import Collective, Pattern, Phase, Shape, running
-from lbsim.communication.fabric import Fabric, closed_form
+from lbsim.communication.fabric import Fabric
+from lbsim.communication.pipelining import MOST_HALVINGS, fastest_chunks
 
 __all__ = ["all_reduce"]
 
-_MOST_HALVINGS = 12
 _CHAIN: tuple[tuple[str, int, Shape], ...] = (("reduce", 3, "chain up"), ("send", 2, "chain down"))
 """Name, memory passes and shape of the two phases inside a single node."""
 
@@ -25,15 +25,7 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     """
     if fabric.gpus == 1:
         return Collective("double-binary-tree", message, ())
-    power = _guess(message, fabric)
-    best = _in_chunks(message, fabric, 2**power)
-    for towards in (1, -1):  # time has a single minimum: some terms increase with the chunks, others decrease
-        while 0 <= power + towards <= _MOST_HALVINGS:
-            other = _in_chunks(message, fabric, 2 ** (power + towards))
-            if closed_form(other, fabric) >= closed_form(best, fabric):
-                break
-            power, best = power + towards, other
-    return best
+    return fastest_chunks(lambda chunks: _in_chunks(message, fabric, chunks), fabric, _guess(message, fabric))
 
 
 def _guess(message: float, fabric: Fabric) -> int:
@@ -46,9 +38,9 @@ def _guess(message: float, fabric: Fabric) -> int:
     filling = fabric.gpus_per_node + math.log2(-(-fabric.gpus // fabric.gpus_per_node))
     start = fabric.library.per_step + link.latency
     if not start:
-        return _MOST_HALVINGS
+        return MOST_HALVINGS
     chunks = math.sqrt(1 + filling * (link.time(message) - link.latency) / start)
-    return min(_MOST_HALVINGS, round(math.log2(chunks)))
+    return min(MOST_HALVINGS, round(math.log2(chunks)))
 
 
 def _in_chunks(message: float, fabric: Fabric, chunks: int) -> Collective:

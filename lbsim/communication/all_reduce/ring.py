@@ -1,7 +1,9 @@
 """Ring all-reduce through all GPUs in node order."""
 
-from lbsim.communication.collective import Collective, Pattern, Phase, running
+from lbsim.communication.all_gather import ring as all_gather
+from lbsim.communication.collective import Collective, running
 from lbsim.communication.fabric import Fabric
+from lbsim.communication.reduce_scatter import ring as reduce_scatter
 
 __all__ = ["all_reduce"]
 
@@ -15,10 +17,5 @@ def all_reduce(message: float, fabric: Fabric) -> Collective:
     P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations,"
     J. Parallel Distrib. Comput. 69(2), 2009.
     """
-    gpus = fabric.gpus
-    links = fabric.links(gpus)
-    phases = (
-        Phase(name, gpus - 1, message / gpus, links, nics=fabric.nics, passes=passes, pattern=Pattern("ring", gpus))
-        for name, passes in (("reduce-scatter", 3), ("all-gather", 2))
-    )
+    phases = (reduce_scatter.phase(message, fabric), all_gather.phase(message, fabric))
     return Collective("ring", message, running(phases))
