@@ -6,7 +6,8 @@ from lbsim import Scenario, override
 from lbsim.profiles.module_catalog import module_names
 
 MODELS = ("resnet50", "vgg16", "alexnet-owt")
-ALL_REDUCES = tuple(module_names("all_reduce"))
+ALL_REDUCES = tuple(name for name in module_names("all_reduce") if name not in {"nvls", "nvls_tree"})
+"""Algorithms for any hardware and library."""
 
 
 @st.composite

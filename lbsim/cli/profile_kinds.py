@@ -8,13 +8,14 @@ from lbsim.profiles.hardware import Accelerator, Cluster, Link
 from lbsim.profiles.module_catalog import module_names
 from lbsim.profiles.profile import Profile
 from lbsim.profiles.software import Kernels, Library, Software
+from lbsim.profiles.tuning import Tuning
 from lbsim.uncertainty.residuals import Residuals
 
 __all__ = ["CALIBRATED_KINDS", "KINDS", "MODULE_KINDS", "PROFILE_CLASSES", "check_kind", "names"]
 
 PROFILE_CLASSES: dict[str, type[Profile]] = {
     profile.kind: profile
-    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
+    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software, Tuning)
 }
 """Class of each kind of profile, by the name of its folder."""
 

@@ -52,6 +52,10 @@ class Phase:
     """Bandwidth of these messages relative to the bandwidth that the links reach."""
     passes: int = 3
     """Memory accesses per received byte: 3 to add it to a buffer (two reads, a write), 2 to store it."""
+    own: float = 0.0
+    """Bytes of a GPU's own shard that an out-of-place operation copies."""
+    crossings: int | None = None
+    """Steps on the path of a byte that leave a node; None for all steps, if the phase crosses nodes."""
     pattern: Pattern = Pattern()
     """Dependencies between GPUs; by default each waits for all others."""
 
@@ -71,6 +75,8 @@ class Collective:
     """Bytes of the message."""
     phases: tuple[Phase, ...]
     """Phases in the order of execution; empty if there is nothing to send."""
+    protocol: str = ""
+    """Name of the protocol that the library's tuning model chose with the algorithm; empty if it chose none."""
     operation: str = "all_reduce"
     """Name of the operation, which is the package of its algorithms in ``lbsim/communication``."""
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lbsim.communication.collective import Collective
-from lbsim.communication.fabric import Algorithm, Fabric, closed_form, fastest_protocol, scenario_fabric
+from lbsim.communication.fabric import Algorithm, Fabric, closed_form, scenario_fabric
 from lbsim.communication.operations import OPERATIONS, Operation
+from lbsim.communication.selection import fastest_protocol
 from lbsim.errors import InputError
 from lbsim.profiles.hardware import Link
 from lbsim.profiles.slow_parts import with_slowest_links

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lbsim.communication.collective import Collective, LinkName, Phase
+from lbsim.errors import InputError
 from lbsim.profiles.hardware import Cluster, Link, Switch
 from lbsim.profiles.software import Library, Protocol
 from lbsim.scenario.scenario import Scenario
 
-__all__ = ["Algorithm", "Fabric", "closed_form", "fastest_protocol", "scenario_fabric"]
+__all__ = ["Algorithm", "Fabric", "closed_form", "scenario_fabric"]
 
 Algorithm = Callable[[float, "Fabric"], "Collective"]
 """Function of the message's bytes and a fabric that returns a collective, as in ``lbsim/communication/all_reduce``."""
@@ -40,6 +41,10 @@ class Fabric:
     """Number of jobs, including this one, that load the switches equally."""
     memory: float = math.inf
     """Memory bandwidth of a GPU in bytes per second, for the additions of a reduction."""
+    architecture: str = ""
+    """Architecture of the accelerators, such as ``GH100``."""
+    protocol: Protocol | None = None
+    """Protocol with overlapping latency and bytes; None for the library's own costs."""
 
     @classmethod
     def of(cls, cluster: Cluster, library: Library, gpus: int, group_size: int | None = None) -> "Fabric":
@@ -58,7 +63,51 @@ class Fabric:
             cluster.switches,
             cluster.jobs,
             cluster.accelerator.memory_bandwidth,
+            cluster.accelerator.architecture,
         )
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes; the last may not be full."""
+        return -(-self.gpus // self.gpus_per_node)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the library chooses by a tuning model; without protocols it has only its own costs."""
+        return self.library.tuning is not None and bool(self.library.protocols)
+
+    def protocols(self, algorithm: str) -> dict[str, Protocol]:
+        """Return the named protocols that have costs for *algorithm* over these accelerators and links, by name."""
+        return {
+            protocol.name: protocol
+            for protocol in self.library.protocols
+            if algorithm in protocol.algorithms
+            and self.architecture.startswith(protocol.architectures or "")
+            and self._supports(protocol)
+        }
+
+    def by(self, algorithm: str, name: str) -> "Fabric":
+        """Return the variant of the fabric with the costs of *algorithm* with the protocol *name*.
+
+        InputError if the library has no such costs for these accelerators and links.
+        """
+        variant = self._variants.get((algorithm, name))
+        if variant is None:
+            usable = self.protocols(algorithm)
+            if name not in usable:
+                chip = self.architecture or "unnamed"
+                raise InputError(
+                    f"{self.library.name}: no costs of {algorithm} with protocol '{name}' on {chip} chips over "
+                    f"{self.intra_node.name}; there are: {', '.join(usable) or 'none'}; use e.g. --library nccl-2"
+                )
+            variant = replace(self._with_protocol(usable[name]), protocol=usable[name])
+            self._variants[algorithm, name] = variant
+        return variant
+
+    @cached_property
+    def _variants(self) -> dict[tuple[str, str], "Fabric"]:
+        """Cache of `by`."""
+        return {}
 
     @cached_property
     def per_protocol(self) -> tuple["Fabric", ...]:
@@ -80,6 +129,10 @@ class Fabric:
             link.model_copy(update={"efficiency": link.efficiency * protocol.efficiency})
             for link in (self.intra_node, self.inter_node)
         )
+        if protocol.overlap:
+            share = self.inter_node.efficiency * protocol.efficiency_across
+            intra = self.intra_node.model_copy(update={"efficiency": protocol.efficiency})
+            inter = self.inter_node.model_copy(update={"efficiency": share})
         library = self.library.model_copy(update=costs | {"protocols": ()})
         return replace(self, intra_node=intra, inter_node=inter, library=library)
 
@@ -108,11 +161,36 @@ class Fabric:
 
         as in Gloo's ring, with at least two segments per rank (gloo/allreduce.cc). It never falls with a latency.
         """
+        if self.protocol is not None and self.protocol.overlap:
+            return self._overlapped_time(phase, self.protocol)
         parts = self.library.segments
         if parts == 1:
             return self._unsegmented_time(phase)
         segment = self._unsegmented_time(replace(phase, message=phase.message / parts))
         return max(self._transfer_time(phase), segment)
+
+    def _overlapped_time(self, phase: Phase, protocol: Protocol) -> float:
+        r"""Return the seconds of one step of *phase* whose latency and bytes hide each other.
+
+        .. math:: t = \sqrt{α^2 + X^2} + \sqrt{k X / s}, \quad X = (S + c S_0 / s) / (e B)
+
+        for s steps of S bytes, with c copies of the own shard S_0. If a fraction ς of the steps on a byte's path leaves
+        a node, :math:`α = (1-ς) a + ς (a_{net} + λ)` with the latency λ of the link between nodes. The k term is the
+        slow approach to the rate.
+
+        Fitted on 2,136 collectives inside NVSwitch nodes, mean error 4.0 % from 1 MiB up and 5.7 % below: see
+        reports/collectives. Between nodes only few measurements constrain it.
+        """
+        inside = self.library.per_step if protocol.per_step_inside is None else protocol.per_step_inside
+        latency = inside
+        if "inter_node" in phase.links:
+            across = (phase.steps if phase.crossings is None else phase.crossings) / phase.steps
+            latency = (1 - across) * inside + across * (protocol.per_step + self.inter_node.latency)
+        wire = self._transfer_time(phase)
+        if phase.own and "intra_node" in phase.links:
+            own = protocol.copies * phase.own / phase.steps
+            wire = max(wire, (phase.message + own) / self.intra_node.rate)
+        return math.hypot(latency, wire) + math.sqrt(protocol.approach * wire / phase.steps)
 
     def _transfer_time(self, phase: Phase) -> float:
         """Return the seconds that one step of *phase* occupies the slowest link or memory, without any latency."""
@@ -148,7 +226,7 @@ class Fabric:
         """
         if not self.switches:
             return 1.0
-        nodes = -(-self.gpus // self.gpus_per_node)
+        nodes = self.nodes
         partner = phase.pattern.distance if phase.pattern.shape == "exchange" else 0
         distance = nodes if phase.pattern.shape == "all-to-all" else partner
         loads = (
@@ -168,12 +246,6 @@ def closed_form(collective: Collective, fabric: Fabric) -> float:
     if not collective.phases:
         return 0.0
     return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
-
-
-def fastest_protocol(message: float, algorithm: Algorithm, fabric: Fabric) -> tuple[Collective, Fabric]:
-    """Return the collective of *message* bytes with the library's fastest protocol, and the fabric with it."""
-    candidates = ((algorithm(message, variant), variant) for variant in fabric.per_protocol)
-    return min(candidates, key=lambda candidate: closed_form(*candidate))
 
 
 def scenario_fabric(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:

@@ -18,10 +18,12 @@ def fastest_chunks(in_chunks: Callable[[int], Collective], fabric: Fabric, power
     minimum, because some terms increase with the chunks and others decrease.
     """
     best = in_chunks(2**power)
+    seconds = closed_form(best, fabric)
     for towards in (1, -1):
         while 0 <= power + towards <= MOST_HALVINGS:
             other = in_chunks(2 ** (power + towards))
-            if closed_form(other, fabric) >= closed_form(best, fabric):
+            time = closed_form(other, fabric)
+            if time >= seconds:
                 break
-            power, best = power + towards, other
+            power, best, seconds = power + towards, other, time
     return best

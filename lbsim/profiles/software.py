@@ -3,10 +3,11 @@
 import math
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from lbsim.profiles.hardware import RelativeSpeed
 from lbsim.profiles.profile import Profile, Table, by_name
+from lbsim.profiles.tuning import Tuning
 from lbsim.units import Bytes, Efficiency, Exponent, Factor, Seconds, Share
 
 __all__ = ["Kernels", "Library", "Protocol", "Software"]
@@ -42,8 +43,22 @@ class Kernels(Profile):
     """Exponent of the padding ratio in the slowdown of narrow convolutions."""
 
 
-class Protocol(Table):
+class _Concise(Table):
+    """Base class of tables whose dump omits the optional fields that a profile does not set."""
+
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a dump has only if they are set."""
+
+    @model_serializer(mode="wrap")
+    def _set_fields(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = self.optional - self.model_fields_set
+        return {name: value for name, value in dump(self).items() if name not in unset}
+
+
+class Protocol(_Concise):
     """Message protocol of a library, such as NCCL's LL: low start-up cost, or close to the links' bandwidth."""
+
+    optional = frozenset({"name", "algorithms", "architectures", "overlap", "efficiency_across", "copies", "approach"})
 
     per_collective: Seconds
     """Seconds to start a collective."""
@@ -59,9 +74,24 @@ class Protocol(Table):
     """Required prefix of the name of the link inside a node; otherwise the protocol is not used."""
     not_across: str = ""
     """Suffix of the name of the link between nodes over which the protocol is not used."""
+    name: str = ""
+    """Name in the library's tuning model, such as ``LL128``; empty if the library has none."""
+    algorithms: tuple[str, ...] = ()
+    """Algorithms that these costs apply to; all if empty."""
+    architectures: tuple[str, ...] = ()
+    """First letters of the accelerator architectures that these costs apply to; all if empty."""
+    overlap: bool = False
+    """Whether latency and bytes of a step overlap, see `Fabric`; *efficiency* is then that of the rated link inside a
+    node."""
+    efficiency_across: Efficiency = 1.0
+    """Factor on the efficiency of the links between nodes, with *overlap*."""
+    copies: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Copies of a GPU's own shard per out-of-place collective, at the rate of the links, with *overlap*."""
+    approach: Seconds = 0.0
+    """Seconds k by which the rate is approached: bytes that take X seconds take sqrt(k X) more, with *overlap*."""
 
 
-class Library(Profile):
+class Library(Profile, _Concise):
     """Profile of a communication library: the costs that it adds to the links' times.
 
     The fields describe its default protocol. Each message uses the fastest of all its protocols, so that the
@@ -69,6 +99,7 @@ class Library(Profile):
     """
 
     kind: ClassVar[str] = "libraries"
+    optional = frozenset({"release", "tuning"})
 
     per_collective: Seconds
     """Seconds to start a collective."""
@@ -86,6 +117,10 @@ class Library(Profile):
     """Pipeline stages of a message in each step, such as a copy to a buffer and the transfer."""
     streams: int = Field(default=1, ge=1)
     """Collectives that may run concurrently."""
+    release: tuple[int, ...] = ()
+    """Version, such as ``[2, 28]``; empty if none is given."""
+    tuning: Annotated[Tuning | None, by_name("tunings")] = None
+    """Model by which the library chooses algorithm and protocol; None takes the fastest by `closed_form`."""
 
     def tree_share(self, message: float) -> float:
         """Return the bandwidth of trees relative to a ring for *message* bytes, interpolated in log2 of the size.

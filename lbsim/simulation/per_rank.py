@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lbsim.communication.collective_time import plan_algorithm
-from lbsim.communication.fabric import fastest_protocol, scenario_fabric
+from lbsim.communication.fabric import scenario_fabric
 from lbsim.communication.operations import Operation
 from lbsim.communication.rank_clocks import Clocks, LinkSlowdown, advance
+from lbsim.communication.selection import fastest_protocol
 from lbsim.compute.memory import check_fits
 from lbsim.compute.roofline import compute_times
 from lbsim.errors import InputError

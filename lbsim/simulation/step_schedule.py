@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lbsim.communication.collective import Collective
-from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.fusion import FusionBuffer, fuse
+from lbsim.communication.selection import fastest_protocol
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import memory_rate
 from lbsim.profiles.module_catalog import find_module

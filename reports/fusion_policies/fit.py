@@ -20,8 +20,9 @@ from scipy.optimize import least_squares
 
 from lbsim import Scenario
 from lbsim.communication.all_reduce import ring
-from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
+from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.optimal_fusion import completion_time, mg_wfbp
+from lbsim.communication.selection import fastest_protocol
 from lbsim.compute.gradients import ComputeTimes
 from lbsim.compute.roofline import compute_times
 from lbsim.profiles.hardware import Cluster

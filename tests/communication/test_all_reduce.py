@@ -29,8 +29,12 @@ def fabric(gpus, gpus_per_node=1, nics=1, group_size=None, library=FREE):
     return Fabric(gpus, inside, INSIDE, BETWEEN, nics, library, group_size or inside)
 
 
+ANYWHERE = [name for name in module_names("all_reduce") if name not in {"nvls", "nvls_tree"}]
+"""Algorithms for any hardware; tests/communication/test_switches.py has the same laws for those of NVSwitches."""
+
+
 def algorithms():
-    return [pytest.param(find_module("all_reduce", name).all_reduce, id=name) for name in module_names("all_reduce")]
+    return [pytest.param(find_module("all_reduce", name).all_reduce, id=name) for name in ANYWHERE]
 
 
 shapes = st.tuples(st.integers(1, 64), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 8]))

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from lbsim import InputError, Scenario, override, predict
 from lbsim.communication.all_reduce import auto, double_binary_tree, halving_doubling, ring
-from lbsim.communication.fabric import Fabric, closed_form, fastest_protocol
+from lbsim.communication.fabric import Fabric, closed_form
+from lbsim.communication.selection import fastest_protocol
 from lbsim.profiles.hardware import Link, Switch
-from lbsim.profiles.module_catalog import find_module, module_names
+from lbsim.profiles.module_catalog import find_module
 from lbsim.profiles.software import Library, Protocol
+from tests.communication.test_all_reduce import ANYWHERE
 
 LINK = Link(name="nvlink, say", source="made up", latency=1e-6, bandwidth=1e10)
 EAGER = Protocol(per_collective=1e-6, per_step=0.0, efficiency=0.5)
@@ -174,7 +176,7 @@ def test_a_reduction_counts_where_memory_is_slower_than_the_links():
     assert quick.step_time(reduce_scatter) == quick.step_time(all_gather) == pytest.approx(1e-6 + 1e6 / 1e10)
 
 
-@pytest.mark.parametrize("name", module_names("all_reduce"))
+@pytest.mark.parametrize("name", ANYWHERE)
 @given(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1, 1e9), st.floats(1, 100))
 def test_more_latency_makes_nothing_faster(name, nodes, inside, message, factor):
     algorithm = find_module("all_reduce", name).all_reduce
@@ -195,7 +197,7 @@ def scaled(link, name, latency):
 
 
 @pytest.mark.parametrize("field", ["intra_node", "inter_node"])
-@pytest.mark.parametrize("name", module_names("all_reduce"))
+@pytest.mark.parametrize("name", ANYWHERE)
 @given(
     st.tuples(st.integers(1, 32), st.sampled_from([1, 4, 8]), st.floats(1e-3, 1e3)),
     st.floats(1, 1e9),

@@ -1,6 +1,7 @@
 """Contract tests over every algorithm of every operation, and the closed forms of the operations beside all-reduce."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ EVERY = [
     for operation in OPERATIONS.values()
     if operation.name != "all-reduce"  # whose contract is tests/communication/test_all_reduce.py
     for name in module_names(operation.kind)
+    if name != "pat"  # which needs its release and one GPU per node: tests/communication/test_switches.py
 ]
 LEAST = {
     "reduce-scatter": lambda gpus: (gpus - 1) / gpus,
@@ -113,10 +115,11 @@ def test_no_rank_has_all_shards_before_the_last_rank_has_entered(algorithm, shap
 
 @given(shape=shapes, message=sizes)
 def test_a_ring_all_reduce_is_a_reduce_scatter_and_an_all_gather(shape, message):
-    """Patarasuk and Yuan 2009: the two halves, with nothing between them."""
+    """Patarasuk and Yuan 2009: the two halves, with nothing between them; the second has its shard in the buffer."""
     over = over_nodes(shape)
     first, second = reduce_scatter.reduce_scatter(message, over), all_gather.all_gather(message, over)
-    assert all_reduce.all_reduce(message, over).phases == first.phases + second.phases
+    in_place = tuple(replace(phase, own=0.0) for phase in second.phases)
+    assert all_reduce.all_reduce(message, over).phases == first.phases + in_place
 
 
 def test_a_ring_all_gather_costs_its_closed_form():

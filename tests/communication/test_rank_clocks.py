@@ -10,8 +10,8 @@ from lbsim.communication.collective import Collective, Pattern, Phase
 from lbsim.communication.fabric import Fabric, closed_form
 from lbsim.communication.rank_clocks import LinkSlowdown, advance, ring_steps
 from lbsim.communication.trees import chain, double_binary
-from lbsim.profiles.module_catalog import find_module, module_names
-from tests.communication.test_all_reduce import BETWEEN, FREE, INSIDE, algorithms, fabric, shapes, sizes
+from lbsim.profiles.module_catalog import find_module
+from tests.communication.test_all_reduce import ANYWHERE, BETWEEN, FREE, INSIDE, algorithms, fabric, shapes, sizes
 from tests.communication.test_oracles import INSIDE as ORACLE_INSIDE
 from tests.communication.test_oracles import LINK, flat, rows
 
@@ -64,7 +64,7 @@ def test_a_slow_part_never_reduces_the_time(all_reduce, shape, seed, which, fact
         assert (advance(collective, over, ready, pace) >= healthy * (1 - 1e-12)).all()
 
 
-@pytest.mark.parametrize("name", module_names("all_reduce"))
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_links_that_are_all_twice_as_slow_take_twice_as_long(name):
     over = fabric(32, 8)
     collective = find_module("all_reduce", name).all_reduce(1e7, over)
@@ -74,7 +74,7 @@ def test_links_that_are_all_twice_as_slow_take_twice_as_long(name):
 
 def test_columns_are_independent():
     over = fabric(24, 8)
-    for name in module_names("all_reduce"):
+    for name in ANYWHERE:
         collective = find_module("all_reduce", name).all_reduce(1e6, over)
         ready = late(24, columns=3)
         alone = [advance(collective, over, ready[:, [column]]) for column in range(3)]

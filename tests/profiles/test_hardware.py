@@ -14,7 +14,7 @@ EVERY_ACCELERATOR = pytest.mark.parametrize("card", ACCELERATORS.values(), ids=A
 EVERY_LINK = pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
 EVERY_CLUSTER = pytest.mark.parametrize("cluster", CLUSTERS.values(), ids=CLUSTERS)
 
-AMPERE_AND_LATER = {"GA100", "GA102", "AD102", "GH100"}
+AMPERE_AND_LATER = {"GA100", "GA102", "AD102", "GH100", "GB100"}
 PROCESSORS = {"KNL", "SKX"}
 
 

@@ -13,12 +13,13 @@ from lbsim.profiles.catalog import SHIPPED, Folders, read_toml
 from lbsim.profiles.hardware import Accelerator, Cluster, Link
 from lbsim.profiles.profile import Profile
 from lbsim.profiles.software import Kernels, Library, Software
+from lbsim.profiles.tuning import Tuning
 from lbsim.scenario.plan import Plan
 from lbsim.uncertainty.residuals import Residuals
 
 CLASSES: dict[str, type[Profile]] = {
     profile.kind: profile
-    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software)
+    for profile in (Accelerator, Calibration, Cluster, Kernels, Library, Link, Recipe, Residuals, Software, Tuning)
 }
 FILES = [(kind, name, file) for kind in catalog.profile_kinds() for name, file in SHIPPED.files(kind).items()]
 EVERY_FILE = pytest.mark.parametrize(("kind", "name", "file"), FILES, ids=[f"{k}/{n}" for k, n, _ in FILES])

@@ -1,5 +1,7 @@
 """Ring all-gather through all GPUs in node order."""
 
+from dataclasses import replace
+
 from lbsim.communication.collective import Collective, Pattern, Phase, running
 from lbsim.communication.fabric import Fabric
 
@@ -14,11 +16,20 @@ def all_gather(message: float, fabric: Fabric) -> Collective:
     P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations,"
     J. Parallel Distrib. Comput. 69(2), 2009.
     """
-    return Collective("ring", message, running((phase(message, fabric),)), operation="all_gather")
+    whole = replace(phase(message, fabric), own=message / fabric.gpus)
+    return Collective("ring", message, running((whole,)), operation="all_gather")
 
 
 def phase(message: float, fabric: Fabric) -> Phase:
-    """Return the phase of a ring all-gather of *message* bytes, with which a ring all-reduce ends."""
+    """Return the phase of a ring all-gather of *message* bytes, with which an in-place ring all-reduce ends."""
     gpus = fabric.gpus
-    ring, links = Pattern("ring", gpus), fabric.links(gpus)
-    return Phase("all-gather", gpus - 1, message / gpus, links, nics=fabric.nics, passes=2, pattern=ring)
+    return Phase(
+        "all-gather",
+        gpus - 1,
+        message / gpus,
+        fabric.links(gpus),
+        nics=fabric.nics,
+        passes=2,
+        crossings=fabric.nodes - 1,
+        pattern=Pattern("ring", gpus),
+    )

@@ -5,6 +5,7 @@ import math
 from lbsim.communication.collective import Collective, Pattern, Phase, Shape, running
 from lbsim.communication.fabric import Fabric
 from lbsim.communication.pipelining import MOST_HALVINGS, fastest_chunks
+from lbsim.communication.tree_load import node_load
 
 __all__ = ["all_reduce"]
 
@@ -70,6 +71,8 @@ def _trees(message: float, fabric: Fabric, chunks: int) -> tuple[Phase, ...]:
     inside, nodes = fabric.gpus_per_node, -(-fabric.gpus // fabric.gpus_per_node)
     chunk, share, links = message / chunks, fabric.library.tree_share(message), fabric.links(fabric.gpus)
     steps = chunks + math.ceil(math.log2(nodes)) - 1
+    # costs without a named protocol were fitted with a whole message per pass, which is right for four or more nodes
+    flows = node_load(nodes) if fabric.protocol is not None else 1.0
 
     def in_nodes(name: str, passes: int, shape: Shape) -> Phase:
         chain = Pattern(shape, inside)
@@ -77,7 +80,7 @@ def _trees(message: float, fabric: Fabric, chunks: int) -> tuple[Phase, ...]:
 
     def between(name: str, passes: int, shape: Shape) -> Phase:
         tree = Pattern(shape, nodes, stride=inside)
-        return Phase(name, steps, chunk, links, nics=fabric.nics, share=share, passes=passes, pattern=tree)
+        return Phase(name, steps, chunk, links, flows, fabric.nics, share, passes, pattern=tree)
 
     return running(
         (

@@ -17,5 +17,16 @@ def all_to_all(message: float, fabric: Fabric) -> Collective:
     """
     gpus, inside = fabric.gpus, fabric.gpus_per_node
     flows = inside * (gpus - inside) / max(gpus - 1, 1)
-    exchange = Phase("exchange", gpus - 1, message / gpus, fabric.links(gpus), flows=flows, nics=fabric.nics, passes=2)
+    shard, crossings = message / gpus, min(fabric.nodes - 1, 1)  # all messages to other nodes travel concurrently
+    exchange = Phase(
+        "exchange",
+        gpus - 1,
+        shard,
+        fabric.links(gpus),
+        flows=flows,
+        nics=fabric.nics,
+        passes=2,
+        own=shard,
+        crossings=crossings,
+    )
     return Collective("direct", message, running((exchange,)), operation="all_to_all")

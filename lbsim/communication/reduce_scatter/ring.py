@@ -21,5 +21,14 @@ def reduce_scatter(message: float, fabric: Fabric) -> Collective:
 def phase(message: float, fabric: Fabric) -> Phase:
     """Return the phase of a ring reduce-scatter of *message* bytes, with which a ring all-reduce starts."""
     gpus = fabric.gpus
-    links = fabric.links(gpus)
-    return Phase("reduce-scatter", gpus - 1, message / gpus, links, nics=fabric.nics, pattern=Pattern("ring", gpus))
+    shard = message / gpus
+    return Phase(
+        "reduce-scatter",
+        gpus - 1,
+        shard,
+        fabric.links(gpus),
+        nics=fabric.nics,
+        own=shard,
+        crossings=fabric.nodes - 1,
+        pattern=Pattern("ring", gpus),
+    )
