@@ -97,13 +97,20 @@ def point_to_point_link(scenario: Scenario) -> Link:
     return cluster.intra_node if scenario.plan.gpus <= cluster.gpus_per_node else cluster.inter_node
 
 
+def _operation_time(name: str) -> Callable[[Scenario, float], float]:
+    return lambda scenario, message: time_collective(scenario, message, OPERATIONS[name]).time
+
+
 MICROBENCHMARKS: dict[str, Callable[[Scenario, float], float]] = {
     "all_reduce_time": lambda scenario, message: time_all_reduce(scenario, message).time,
+    "all_gather_time": _operation_time("all-gather"),
+    "reduce_scatter_time": _operation_time("reduce-scatter"),
+    "all_to_all_time": _operation_time("all-to-all"),
     "bus_bandwidth": lambda scenario, message: time_all_reduce(scenario, message).bus_bandwidth,
     "message_time": lambda scenario, message: point_to_point_link(scenario).time(message),
     "message_rate": lambda scenario, _: (
         point_to_point_link(scenario).efficiency * point_to_point_link(scenario).bandwidth
     ),
 }
-"""Functions of a scenario and the bytes of a message that return a quantity in SI: time and bus bandwidth of an
-all-reduce, time of a message between two GPUs, and bandwidth of many concurrent messages between two GPUs."""
+"""Functions of a scenario and the bytes of a message that return a quantity in SI: time of a collective, bus bandwidth
+of an all-reduce, time of a message between two GPUs, and bandwidth of many concurrent messages between two GPUs."""

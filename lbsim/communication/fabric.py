@@ -245,7 +245,7 @@ def closed_form(collective: Collective, fabric: Fabric) -> float:
     """Return the seconds of *collective* without other traffic on the links: start-up plus the sum over its phases."""
     if not collective.phases:
         return 0.0
-    return fabric.library.per_collective + sum(fabric.phase_time(phase) for phase in collective.phases)
+    return fabric.library.start_up + sum(fabric.phase_time(phase) for phase in collective.phases)
 
 
 def scenario_fabric(scenario: Scenario, cluster: Cluster, gpus: int) -> Fabric:

@@ -78,7 +78,7 @@ def advance(collective: Collective, fabric: Fabric, ready: Clocks, slowdown: Lin
     """
     if not collective.phases:
         return ready
-    clocks = ready + fabric.library.per_collective
+    clocks = ready + fabric.library.start_up
     for phase in collective.phases:
         clocks = _advance_phase(phase, fabric, clocks, slowdown)
     return clocks

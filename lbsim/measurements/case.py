@@ -50,7 +50,7 @@ class CaseEntry(Table):
     class_: Annotated[CaseClass | str, Field(alias="class", union_mode="left_to_right")] = ""
     """Class by which errors are averaged: a `CaseClass`, or any other text; by default the quantity."""
     message: Bytes | None = None
-    """Bytes of the all-reduce, for a quantity of `lbsim.measurements.quantities.ALL_REDUCES`."""
+    """Bytes of the largest buffer of a collective, for a quantity of `lbsim.measurements.quantities.ALL_REDUCES`."""
     set: Changes = Field(default_factory=dict)
     relative_to: Changes | None = None
     """Further changes that make the denominator's scenario, if *value* is a ratio of the same quantity."""
@@ -67,7 +67,9 @@ class CaseEntry(Table):
     @model_validator(mode="after")
     def _has_a_message(self) -> Self:
         if (self.message is None) == (self.quantity in ALL_REDUCES):
-            raise ValueError(f"message: the size of an all-reduce, only for {' and '.join(ALL_REDUCES)}")
+            raise ValueError(
+                f"message: the size of an all-reduce or other collective, only for {' and '.join(ALL_REDUCES)}"
+            )
         return self
 
     @property

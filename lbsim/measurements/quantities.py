@@ -7,8 +7,14 @@ from lbsim.units import DATA_RATE, SAMPLE_RATE, TIME, Dimension
 
 __all__ = ["ALL_REDUCES", "QUANTITIES"]
 
-ALL_REDUCES: dict[str, Dimension] = {"all_reduce_time": TIME, "bus_bandwidth": DATA_RATE}
-"""Quantities of one isolated all-reduce; only cluster, library and algorithm affect them."""
+ALL_REDUCES: dict[str, Dimension] = {
+    "all_reduce_time": TIME,
+    "all_gather_time": TIME,
+    "reduce_scatter_time": TIME,
+    "all_to_all_time": TIME,
+    "bus_bandwidth": DATA_RATE,
+}
+"""Quantities of one isolated collective; only cluster, library and algorithm affect them."""
 QUANTITIES: dict[str, Dimension | None] = {
     "throughput": SAMPLE_RATE,
     "throughput_per_gpu": SAMPLE_RATE,

@@ -99,7 +99,7 @@ class Library(Profile, _Concise):
     """
 
     kind: ClassVar[str] = "libraries"
-    optional = frozenset({"release", "tuning"})
+    optional = frozenset({"launch", "release", "tuning"})
 
     per_collective: Seconds
     """Seconds to start a collective."""
@@ -117,10 +117,17 @@ class Library(Profile, _Concise):
     """Pipeline stages of a message in each step, such as a copy to a buffer and the transfer."""
     streams: int = Field(default=1, ge=1)
     """Collectives that may run concurrently."""
+    launch: Seconds = 0.0
+    """Seconds per collective that a benchmark adds, such as the launch of a kernel; 0 if launches run ahead."""
     release: tuple[int, ...] = ()
     """Version, such as ``[2, 28]``; empty if none is given."""
     tuning: Annotated[Tuning | None, by_name("tunings")] = None
     """Model by which the library chooses algorithm and protocol; None takes the fastest by `closed_form`."""
+
+    @property
+    def start_up(self) -> float:
+        """Seconds to launch and start a collective."""
+        return self.per_collective + self.launch
 
     def tree_share(self, message: float) -> float:
         """Return the bandwidth of trees relative to a ring for *message* bytes, interpolated in log2 of the size.

@@ -113,7 +113,7 @@ class _StepProcesses:
             self._count_communication(+1)
             collective, library = transfer.collective, transfer.fabric.library
             yield from self._wait(
-                "library", "pack and start", transfer.copy_time / 2 + library.per_collective * bool(collective.phases)
+                "library", "pack and start", transfer.copy_time / 2 + library.start_up * bool(collective.phases)
             )
             for phase in collective.phases:
                 yield from self._share(phase, transfer.fabric.phase_time(phase))
