@@ -63,6 +63,10 @@ def validate(
     if figure is not None:
         check_writable(figure)
     validation = validate_cases(cases, only)
+    if figure is not None:
+        from lbsim.report import write_parity
+
+        write_parity(validation, figure)
     if output is RowFormat.JSON:
         print_json(json_output.validation_json(validation))
     elif output is RowFormat.CSV:
@@ -72,9 +76,6 @@ def validate(
 
         print_table(validation_table(validation))
     if figure is not None:
-        from lbsim.report import write_parity
-
-        write_parity(validation, figure)
         print_note(f"wrote {figure}")
 
 
