@@ -364,3 +364,69 @@ def test_rows_are_not_appended_outside_the_file(tmp_path):
 def test_no_axes_are_refused():
     with pytest.raises(InputError, match="nothing to sweep"):
         parse_axes([])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("number", "4"),  # the grid has 0 to 3
+        ("number", "abc"),
+        ("number", "-1"),
+        ("number", "9" * 5000),  # more digits than Python reads
+        ("throughput", "nan"),
+        ("throughput", "inf"),
+        ("step_time", "fast"),
+        ("memory.total", ""),
+        ("memory.total", "1" + 200_000 * "0"),  # longer than a CSV field may be
+        ("error", "an error beside numbers"),
+        ("error", "\r"),
+    ],
+)
+def test_a_row_that_cannot_be_a_result_is_refused_and_left_alone(column, cell, tmp_path, capsys):
+    out = tmp_path / "results.csv"
+    assert main(["sweep", *GRID, *ALONE, "--out", str(out)]) == 0
+    capsys.readouterr()
+    found = rows(out)
+    found[1][column] = cell
+    lines = [",".join(found[0]), *(",".join(row.values()) for row in found)]
+    out.write_bytes("\n".join([*lines, ""]).encode())
+    before = out.read_bytes()
+    message = refused(capsys, *GRID, *ALONE, "--out", out)
+    assert "correct it or write elsewhere" in message
+    assert len(message) < 500
+    assert out.read_bytes() == before
+
+
+def test_parquet_with_other_types_or_rows_is_refused_and_left_alone(tmp_path, capsys):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow")
+    out = tmp_path / "results.parquet"
+    assert main(["sweep", *GRID, *ALONE, "--out", str(out)]) == 0
+    capsys.readouterr()
+    table = parquet.read_table(out)
+    column = table.schema.get_field_index("throughput")
+    text = table.set_column(column, "throughput", pa.array(["fast"] * 4))
+    for damaged in (text, table.slice(1), table.set_column(0, "number", pa.array([0, 1, 2, 9]))):
+        parquet.write_table(damaged, out)
+        before = out.read_bytes()
+        assert "results of this sweep" in refused(capsys, *GRID, *ALONE, "--out", out)
+        assert out.read_bytes() == before
+
+
+def test_a_sweep_says_for_what_it_waits(tmp_path):
+    sweep, waited = asked(*GRID), []
+    with SweepResults(tmp_path / "results.csv", sweep) as first:
+        first.append(next(run_here(sweep, [2], 1)))
+
+        def end_the_first():
+            waited.append(True)
+            first.__exit__()
+
+        with SweepResults(tmp_path / "results.csv", sweep, end_the_first) as second:
+            assert second.done == {2}
+    assert waited == [True]
+
+
+def test_a_device_is_no_place_for_what_must_be_read_back(tmp_path, capsys):
+    (tmp_path / "results.csv").symlink_to("/dev/full")
+    assert "not a regular file" in refused(capsys, *GRID, *ALONE, "--out", tmp_path / "results.csv")
