@@ -7,16 +7,16 @@ checkpoints intact.
 
 import hashlib
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lbsim.atomic_write import write_atomically
 from lbsim.errors import InputError
 
-__all__ = ["State", "deserialize", "load_newest", "save", "serialize", "write_file"]
+__all__ = ["State", "deserialize", "load_newest", "save", "serialize"]
 
 State = dict[str, Any]
 _HEADER = b"lbsim checkpoint 1 "
@@ -26,7 +26,7 @@ _KEPT = 2
 def save(folder: Path, step: int, state: State) -> Path:
     """Write the *state* after *step* into *folder*, and remove all checkpoints but the last two; return the file."""
     file = folder / f"checkpoint-{step:09d}.pt"
-    write_file(file, serialize(state))
+    write_atomically(serialize(state), file)
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink(missing_ok=True)
     return file
@@ -81,22 +81,6 @@ def load_newest(
     if files:
         raise InputError(f"{folder}: all checkpoints are damaged; remove them to start from the first step")
     return None
-
-
-def write_file(file: Path, content: bytes) -> None:
-    """Replace *file* by *content* atomically, and flush it to the disk."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # makes the renaming durable
-    finally:
-        os.close(folder)
 
 
 def _step(file: Path) -> int:

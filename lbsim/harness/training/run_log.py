@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lbsim.atomic_write import write_atomically
 from lbsim.errors import InputError
-from lbsim.harness.training.checkpoint import write_file
 
 __all__ = ["COLUMNS", "RunLog"]
 
@@ -66,7 +66,7 @@ def _truncate(file: Path, columns: Sequence[str], step: int) -> None:
     rows = [row for row in csv.reader(complete[1:]) if len(row) == len(columns) and int(row[0]) <= step]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    write_file(file, text.getvalue().encode())
+    write_atomically(text.getvalue(), file)
 
 
 def _add_scalars(board: Any, table: str, row: Sequence[object]) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from lbsim.atomic_write import write_atomically
 from lbsim.errors import InputError
 from lbsim.harness.communication.process_group import ProcessGroup, on_all_ranks
-from lbsim.harness.training import checkpoint, resumption
+from lbsim.harness.training import resumption
 from lbsim.harness.training.components import Components, build
 from lbsim.harness.training.epoch_averages import EpochAverages
 from lbsim.harness.training.finiteness import NotFiniteError, first_not_finite
@@ -142,7 +143,7 @@ def _open_log(parts: Components, step: int) -> RunLog | None:
     run = {"batch": parts.batch, "training_samples": len(parts.data.training), "options": parts.recipe}
     try:
         log = RunLog(output, step, tensorboard=parts.options.tensorboard)
-        checkpoint.write_file(output / "run.json", (json.dumps(run, indent=1) + "\n").encode())
-        return log  # noqa: TRY300  # write_file may fail too
+        write_atomically(json.dumps(run, indent=1) + "\n", output / "run.json")
+        return log  # noqa: TRY300  # reading the tables may fail too
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror}") from None

@@ -50,5 +50,14 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path):
     assert state["step"] == 1
 
 
+def test_a_link_by_the_name_of_an_earlier_temporary_file_is_not_followed(tmp_path):
+    """Checkpoints were written to ``NAME.pt.new`` first, which another user of a shared folder can foresee."""
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"as it was")
+    (tmp_path / "checkpoint-000000001.pt.new").symlink_to(kept)
+    written(tmp_path, [1])
+    assert kept.read_bytes() == b"as it was"
+
+
 def test_an_empty_folder_has_none(tmp_path):
     assert checkpoint.load_newest(tmp_path, pytest.fail) is None
