@@ -17,16 +17,20 @@ def environment(**more):
     return os.environ | own | {name: str(value) for name, value in more.items()}
 
 
-def start(ranks, *arguments, own=None, command="train", places=None):
+def start(ranks, *arguments, own=None, command="train", places=None, variables=None):
     """Start *ranks* processes that know of each other as torchrun has them know; *own* adds arguments by rank.
 
-    *places* are the folders in which they stand, by rank.
+    *places* are the folders in which they stand, and *variables* replace environment variables, by rank.
     """
     port = free_port()
     return [
         subprocess.Popen(
             [sys.executable, "-m", "lbsim.harness", command, *map(str, arguments), *(own or {}).get(rank, [])],
-            env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
+            env=environment(
+                **{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1"}
+                | {"MASTER_PORT": port}
+                | (variables or {}).get(rank, {})
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
