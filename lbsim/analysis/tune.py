@@ -1,5 +1,6 @@
 """Search for the plan with the highest throughput on a cluster, and its settings in PyTorch, Horovod and NCCL."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ _NO_ALL_REDUCE = {"parameter_server"}
 _NETWORK_VARIATIONS = (("bandwidth", 0.8), ("bandwidth", 1.25), ("latency", 0.5), ("latency", 2.0))
 """Fields of the network and the factors by which a network that was not measured may differ from its profile."""
 
+_VARIABLE = re.compile(r"[A-Z_]+=")
+
 PlanChanges = dict[str, Any]
 """Overrides of the plan by dotted path."""
 
@@ -49,6 +52,16 @@ class Tuning:
     def gain(self) -> float:
         """Relative increase of the throughput."""
         return self.after.throughput / self.before.throughput - 1
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """Those of the settings that are environment variables, ``NAME=value``."""
+        return tuple(setting for setting in self.settings if _VARIABLE.match(setting))
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Those of the settings that are Python, one statement each."""
+        return tuple(setting for setting in self.settings if not _VARIABLE.match(setting))
 
     @property
     def settings(self) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ from lbsim.cli.options import (
     scenario_options,
 )
 from lbsim.cli.standard_output import checked_output
-from lbsim.cli.terminal import print_error, print_json, print_table
+from lbsim.cli.terminal import print_error, print_json, print_line, print_table
 from lbsim.errors import InputError
 from lbsim.predict import predict as predict_scenario
 from lbsim.profiles.catalog import Folders
@@ -181,7 +181,7 @@ def check_profiles(
     folders, errors = Folders(profile_folders(profile_dirs)), 0
     for file in files:
         try:
-            typer.echo(f"{file}: ok ({check(file, folders)})")
+            print_line(f"{file}: ok ({check(file, folders)})")
         except InputError as error:
             print_error(error)
             errors += 1

@@ -4,10 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from lbsim.accuracy.benchmark import Benchmark, WorkAtBatch, work_by_batch
+from lbsim.cli.tables._layout import Columns, paragraph
 from lbsim.version import __version__
 
 __all__ = ["work_json", "work_table"]
@@ -27,21 +26,21 @@ def work_json(benchmark: Benchmark, batch: int | None) -> dict[str, Any]:
 
 def work_table(benchmark: Benchmark, batch: int | None) -> RenderableType:
     """Return a row per batch: published and predicted work, its 90 % interval, and steps."""
-    table = Table(box=None, pad_edge=False, header_style="")
+    table = Columns()
     for name in ("batch", f"{benchmark.unit} published", "predicted", "90 % interval", "steps"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.column(name, justify="right", no_wrap=True)
     for row in work_by_batch(benchmark, batch):
-        table.add_row(*_cells(row))
+        table.row(*_cells(row))
     return Group(
-        Text(f"{benchmark.model} to {benchmark.target_text} (lbsim {__version__})", style="bold"),
+        paragraph(f"{benchmark.model} to {benchmark.target_text} (lbsim {__version__})", "bold"),
         table,
-        Text(),
-        Text(f"  evidence    {benchmark.name}, with the learning rate"),
-        Text("              tuned at each batch"),
-        Text("  ?           a batch outside the evidence; the interval is wider"),
-        Text(f"  time        needs a workload of {benchmark.model}: write one with"),
-        Text("              lbsim workload trace, and pass it as --model FILE"),
-        Text(f"              with --recipe {benchmark.name}"),
+        paragraph(""),
+        paragraph(f"  evidence    {benchmark.name}, with the learning rate"),
+        paragraph("              tuned at each batch"),
+        paragraph("  ?           a batch outside the evidence; the interval is wider"),
+        paragraph(f"  time        needs a workload of {benchmark.model}: write one with"),
+        paragraph("              lbsim workload trace, and pass it as --model FILE"),
+        paragraph(f"              with --recipe {benchmark.name}"),
     )
 
 

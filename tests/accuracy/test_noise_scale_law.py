@@ -166,11 +166,10 @@ def test_plan_answers_for_a_model_without_evidence(tmp_path, model):
         assert needed["low"] < choice["epochs"] < needed["high"]
         assert choice["epochs"] == pytest.approx(needed["value"], rel=0.01)
     table = planned(*asked)
-    assert all(len(line) <= 80 for line in table.splitlines())
+    assert all(len(line) <= 80 for line in table.splitlines() if not line.startswith("torchrun"))
     assert "…" not in table
     assert "3.5 at batch 64" in table
-    unwrapped = table.replace(" \\\n    ", " ")
-    assert answer["command"] in unwrapped
+    assert answer["command"] in table.splitlines()
 
 
 def test_the_command_has_the_runs_options_and_the_rate_of_the_theory(tmp_path, model):

@@ -191,9 +191,8 @@ def test_json_says_what_the_table_says():
     assert answer["chosen_gpus"] == 64
     table = CliRunner().invoke(app, ["plan", "--target", "75%", "--gpus", "8,64"]).stdout
     assert f"{answer['choices'][0]['batch']:,}" in table
-    assert all(len(line) <= 80 for line in table.splitlines())
-    unwrapped = table.replace(" \\\n    ", " ")
-    assert answer["command"] in unwrapped
+    assert all(len(line) <= 80 for line in table.splitlines() if not line.startswith("torchrun"))
+    assert answer["command"] in table.splitlines()
 
 
 def test_a_figure_is_drawn(tmp_path):

@@ -5,17 +5,11 @@ Imports that only this option needs are inside the functions, to keep start-up s
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lbsim.cli.options import RowFormat
 from lbsim.cli.terminal import print_csv, print_json, print_table
 from lbsim.errors import unknown_name
 from lbsim.version import __version__
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from lbsim.evaluation.cross_validation.summary import Summary
 
 __all__ = ["print_left_out"]
 
@@ -38,26 +32,6 @@ def print_left_out(text: str, cases: Path, output: RowFormat) -> None:
     elif output is RowFormat.CSV:
         print_csv(asdict(one) | {"target": one.target and f"{one.target.mean}/{one.target.worst}"} for one in found)
     else:
-        print_table(_table(found))
+        from lbsim.cli.tables.leave_out import leave_out_table
 
-
-def _table(found: "list[Summary]") -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("class")
-    for name in ("rows", "mean", "worst", "target", "inside", "width"):
-        table.add_column(name, justify="right")
-    for one in found:
-        target = f"{one.target.mean:.1%}/{one.target.worst:.0%}" if one.target else ""
-        missed = {None: "", True: "", False: " missed"}[one.reached]
-        table.add_row(
-            one.class_,
-            f"{one.count - one.outliers}",
-            f"{one.mean:.1%}",
-            f"{one.worst:.0%} {one.worst_id}",
-            target + missed,
-            "-" if one.coverage is None else f"{one.coverage:.0%} of {one.count}",
-            "-" if one.factor is None else f"x/÷ {1 + one.factor:.2f}",
-        )
-    return table
+        print_table(leave_out_table(found))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim.cli.options import absolute_paths, request_options_without_file
-from lbsim.cli.terminal import print_error, print_note, progress
+from lbsim.cli.terminal import print_error, print_line, print_note, progress
 from lbsim.scenario.request import ScenarioRequest
 from lbsim.workload.workload_file import SUFFIXES
 
@@ -74,7 +74,7 @@ def sweep(
             raise typer.Exit(int(stopped.code or 0) if isinstance(stopped, SystemExit) else _INTERRUPTED) from None
         failed = results.finish()
     earlier = f", {len(grid.numbers) - len(left):,} from an earlier run" if len(left) < len(grid.numbers) else ""
-    typer.echo(f"{out}: {len(grid.numbers):,} scenarios{earlier}; {failed:,} invalid, see the column error")
+    print_line(f"{out}: {len(grid.numbers):,} scenarios{earlier}; {failed:,} invalid, see the column error")
 
 
 def _absolute_values(path: str, values: tuple[str, ...]) -> tuple[str, ...]:

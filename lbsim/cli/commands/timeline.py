@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lbsim.cli.options import request_options, scenario_from
+from lbsim.cli.terminal import print_line
 from lbsim.errors import InputError
 from lbsim.predict import predict
 from lbsim.scenario.request import ScenarioRequest
@@ -56,7 +57,7 @@ def timeline(
         processes = _simulated(request)
     write_atomically(json.dumps(chrome_trace.timelines_to_chrome_trace(processes), allow_nan=False), out)
     spans = sum(len(one.spans) for one in processes.values())
-    typer.echo(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
+    print_line(f"{out}: {spans} spans; open it at https://ui.perfetto.dev")
 
 
 def _simulated(request: ScenarioRequest) -> "dict[str, Timeline]":

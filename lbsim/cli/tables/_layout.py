@@ -1,39 +1,83 @@
-"""Parts of tables: headings, pairs, shares, and numbers with units."""
+"""Parts of tables: text, columns, headings, pairs, shares, and numbers with units.
+
+The tables get every text and every table of rich from here: names are text, never rich's markup, and are escaped.
+"""
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from lbsim.printed_text import escaped
 from lbsim.units import Dimension
 
-__all__ = ["amount", "counted", "heading", "pairs", "percent", "shares", "significant"]
+__all__ = [
+    "Columns",
+    "amount",
+    "counted",
+    "heading",
+    "pairs",
+    "paragraph",
+    "percent",
+    "shares",
+    "significant",
+    "unwrapped",
+]
+
+
+def paragraph(text: str, style: str = "") -> Text:
+    """Return *text* as one paragraph, its control characters escaped; *style* is rich's."""
+    return Text(escaped(text), style)
 
 
 def heading(text: str) -> Text:
     """Return *text* in bold, after an empty line."""
-    return Text(f"\n{text}", style="bold")
+    return Text(f"\n{escaped(text)}", style="bold")
 
 
-def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+def unwrapped(text: str) -> Text:
+    """Return *text* to paste: one line, however long, from the first column on."""
+    return Text(escaped(text), no_wrap=True, overflow="ignore")
+
+
+class Columns:
+    """Table without boxes whose cells are text; *options* are those of rich's Table."""
+
+    def __init__(self, **options: Any) -> None:
+        self._table = Table(box=None, pad_edge=False, header_style="", **options)
+
+    def column(self, header: str = "", footer: str = "", **options: Any) -> None:
+        """Add a column; *options* are those of rich's columns."""
+        self._table.add_column(paragraph(header), paragraph(footer), **options)
+
+    def row(self, *cells: str | Text) -> None:
+        """Add a row of one cell per column, or fewer."""
+        self._table.add_row(*(paragraph(cell) if isinstance(cell, str) else cell for cell in cells))
+
+    def __rich__(self) -> Table:
+        return self._table
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> Columns:
     """Return a table of names and values."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(min_width=26)
-    table.add_column(overflow="fold")
+    table = Columns(show_header=False)
+    table.column(min_width=26, overflow="fold")
+    table.column(overflow="fold")
     for name, value in rows:
-        table.add_row(Text(f"  {name}"), Text(value))
+        table.row(f"  {name}", value)
     return table
 
 
-def shares(parts: Iterable[tuple[str, float]], total: float) -> Table:
+def shares(parts: Iterable[tuple[str, float]], total: float) -> Columns:
     """Return *parts* in milliseconds, each with its share of the *total*; all arguments are in seconds."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(min_width=26)
-    table.add_column(justify="right")
-    table.add_column(justify="right")
+    table = Columns(show_header=False)
+    table.column(min_width=26)
+    table.column(justify="right")
+    table.column(justify="right")
     for name, seconds in parts:
-        table.add_row(f"  {name}", f"{seconds * 1e3:,.2f} ms", f"{seconds / total:.1%}")
+        table.row(f"  {name}", f"{seconds * 1e3:,.2f} ms", f"{seconds / total:.1%}")
     return table
 
 

@@ -1,11 +1,11 @@
 """Tables of ``lbsim explain`` and ``lbsim tune``."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
-from lbsim.cli.tables._layout import heading, pairs, shares
+from lbsim.cli.tables._layout import heading, pairs, paragraph, shares, unwrapped
 from lbsim.units import DATA, SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def explanation_table(explanation: "Explanation") -> RenderableType:
     causes = [(cause.name, cause.seconds) for cause in explanation.causes]
     levers = [(lever.name, f"{lever.gain:+.1%}") for lever in explanation.levers]
     return Group(
-        Text(explanation.sentence),
+        paragraph(explanation.sentence),
         heading("Step time by cause"),
         shares([*causes, ("step", step)], step),
         heading("Gain in throughput of each change"),
@@ -31,7 +31,7 @@ def explanation_table(explanation: "Explanation") -> RenderableType:
 
 
 def tuning_table(tuning: "Tuning") -> RenderableType:
-    """Return the changes of the fastest plan, their gain, and the settings to use."""
+    """Return the changes of the fastest plan, their gain, and the settings to paste into a shell and into Python."""
     changes = [
         (path.removeprefix("plan."), DATA.short(value) if path.endswith("threshold") else str(value))
         for path, value in tuning.changes.items()
@@ -41,12 +41,17 @@ def tuning_table(tuning: "Tuning") -> RenderableType:
         ("with another network", f"{tuning.gain_low:+.1%} to {tuning.gain_high:+.1%}"),
         ("plans tried", f"{tuning.tried:,}"),
     ]
-    settings = Group(*(Text(f"  {line}") for line in tuning.settings or ("none",)))
+    exports = [f"export {setting}" for setting in tuning.environment]
     return Group(
-        Text("Fastest plan", style="bold"),
+        paragraph("Fastest plan", "bold"),
         pairs(changes or [("unchanged", "no plan that was tried is faster")]),
         heading("Gain"),
         pairs(gains),
-        heading("Settings"),
-        settings,
+        *_to_paste("Environment", exports),
+        *_to_paste("Python", tuning.code),
+        *([] if tuning.settings else [heading("Settings"), paragraph("  none")]),
     )
+
+
+def _to_paste(title: str, lines: Sequence[str]) -> list[RenderableType]:
+    return [heading(title), *map(unwrapped, lines)] if lines else []

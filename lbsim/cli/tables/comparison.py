@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from lbsim.cli.tables._layout import amount, heading
+from lbsim.cli.tables._layout import Columns, amount, heading, paragraph
 from lbsim.scenario.scenario import Scenario
 from lbsim.units import DATA, SAMPLE_RATE, TIME
 from lbsim.version import __version__
@@ -31,7 +29,7 @@ def comparison_table(comparison: "Comparison", names: tuple[str, str]) -> Render
     """Return the differences between two scenarios, and between their predictions; *names* are their files."""
     first, second = (Path(name).name for name in names)
     return Group(
-        Text(f"{first} against {second} (lbsim {__version__})", style="bold"),
+        paragraph(f"{first} against {second} (lbsim {__version__})", "bold"),
         heading("Inputs"),
         _differences(comparison.inputs, first, second),
         heading("Predictions"),
@@ -43,14 +41,14 @@ def _differences(differences: "Iterable[Difference]", *names: str, ratios: bool 
     """Return one row for each difference, with *ratios* of second to first if wanted."""
     rows = [(row.path, _value(row.path, row.first), _value(row.path, row.second), row.ratio) for row in differences]
     if not rows:
-        return Text("  no difference")
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("", overflow="fold")
+        return paragraph("  no difference")
+    table = Columns()
+    table.column(overflow="fold")
     for name in (*names, "ratio") if ratios else names:
-        table.add_column(_cut(name), justify="right", no_wrap=True)
+        table.column(_cut(name), justify="right", no_wrap=True)
     for path, first, second, ratio in rows:
         last = ["-" if ratio is None else f"{ratio:.3g}"] if ratios else []
-        table.add_row(f"  {path}", _cut(first), _cut(second), *last)
+        table.row(f"  {path}", _cut(first), _cut(second), *last)
     return table
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
+
+from lbsim.cli.tables._layout import Columns, paragraph
 
 if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
@@ -13,16 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["entries_table"]
 
+_NAME = 40
+"""Characters of a name before it is wrapped."""
+
 
 def entries_table(entries: "Iterable[Entry]") -> RenderableType:
     """Return names and descriptions, grouped by kind."""
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Columns(show_header=False)
+    table.column(overflow="fold", max_width=_NAME)
+    table.column(overflow="fold")
     kind = ""
     for entry in entries:
         if entry.kind != kind:
             if kind:
-                table.add_row()
-            table.add_row(Text(entry.kind, style="bold"))
+                table.row()
+            table.row(paragraph(entry.kind, "bold"))
         kind = entry.kind
-        table.add_row(Text(f"  {entry.name}", no_wrap=True), Text(entry.description))
+        table.row(f"  {entry.name}", entry.description)
     return table

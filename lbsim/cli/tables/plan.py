@@ -1,18 +1,16 @@
 """Table of ``lbsim plan``: options for each number of GPUs, and the command of the chosen one."""
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from lbsim.accuracy.benchmark import BenchmarkRecipe
 from lbsim.accuracy.launch_command import harness_command
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.training_option import TimeToAccuracy, TrainingOption
 from lbsim.accuracy.training_run import node_mtbf
+from lbsim.cli.tables._layout import Columns, heading, paragraph, unwrapped
 from lbsim.units import TIME
 from lbsim.version import __version__
 
@@ -30,22 +28,21 @@ def choices_table(choices: TimeToAccuracy) -> RenderableType:
     recipe = choices.chosen.recipe
     target = recipe.benchmark.target_text if isinstance(recipe, BenchmarkRecipe) else f"{choices.request.target:g} %"
     title = f"{Path(scenario.model).name} to {target} on {scenario.cluster.name} (lbsim {__version__})"
-    table = Table(box=None, pad_edge=False, header_style="")
+    table = Columns()
     for name in _COLUMNS:
         is_target = name == _TOP1 and isinstance(recipe, BenchmarkRecipe)
-        table.add_column("target" if is_target else name, justify="right", no_wrap=True)
+        table.column("target" if is_target else name, justify="right", no_wrap=True)
     for choice in choices.options:
-        table.add_row(*_row(choice, chosen=choice.gpus == choices.chosen.gpus))
-    notes = [Text(f"  {line}") for line in _notes(choices)]
-    return Group(Text(title, style="bold"), table, Text(), *notes, *_command(choices.chosen))
+        table.row(*_row(choice, chosen=choice.gpus == choices.chosen.gpus))
+    notes = [paragraph(f"  {note}") for note in _notes(choices)]
+    return Group(paragraph(title, "bold"), table, paragraph(""), *notes, *_command(choices.chosen))
 
 
 def _command(choice: TrainingOption) -> Iterator[RenderableType]:
     command = harness_command(choice)
     if command is not None:
-        lines = textwrap.wrap(command, 72, break_long_words=False, break_on_hyphens=False)
-        yield Text("\nTo run it, on each node:", style="bold")
-        yield Text(" \\\n    ".join(lines))
+        yield heading("To run it, on each node:")
+        yield unwrapped(command)
 
 
 def _row(choice: TrainingOption, *, chosen: bool) -> Iterator[str]:

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from lbsim.cli.json_output import QUANTILES
 from lbsim.cli.profile_description import describe
-from lbsim.cli.tables._layout import amount, counted, heading, pairs, shares
+from lbsim.cli.tables._layout import Columns, amount, counted, heading, pairs, paragraph, shares
 from lbsim.scenario.scenario import Scenario
 from lbsim.simulation.prediction import Prediction, Range
 from lbsim.units import DATA, SAMPLE_RATE, TIME, Dimension
@@ -30,7 +28,7 @@ def prediction_table(prediction: Prediction) -> RenderableType:
     where = f"{counted(scenario.plan.gpus, 'GPU')} of {scenario.cluster.name}"
     title = f"{Path(scenario.model).name} on {where} (lbsim {__version__})"
     return Group(
-        Text(title, style="bold"),
+        paragraph(title, "bold"),
         heading("Assumptions"),
         pairs(_assumptions(prediction)),
         heading("Prediction"),
@@ -91,11 +89,11 @@ def _anchor(scenario: Scenario, scale: float) -> str:
     return f"{rate} measured at {counted(scenario.anchor.gpus, 'GPU')}: compute time scaled by {scale:.3g}"
 
 
-def _values(prediction: Prediction) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("", min_width=26)
-    table.add_column("", justify="right")
-    table.add_column(f"{100 * prediction.interval.level:.3g}% interval", justify="right")
+def _values(prediction: Prediction) -> Columns:
+    table = Columns()
+    table.column(min_width=26)
+    table.column(justify="right")
+    table.column(f"{100 * prediction.interval.level:.3g}% interval", justify="right")
     rows: list[tuple[str, str, float, Dimension | None]] = [
         ("throughput", "throughput", prediction.throughput, SAMPLE_RATE),
         ("throughput per GPU", "throughput_per_gpu", prediction.throughput_per_gpu, SAMPLE_RATE),
@@ -106,7 +104,7 @@ def _values(prediction: Prediction) -> Table:
     ]
     for name, key, value, dimension in rows:
         bounds = prediction.interval.ranges[key]
-        table.add_row(f"  {name}", amount(value, dimension), _range(bounds, dimension))
+        table.row(f"  {name}", amount(value, dimension), _range(bounds, dimension))
     return table
 
 
@@ -116,16 +114,16 @@ def _range(bounds: Range, dimension: Dimension | None) -> str:
     return f"{low.removesuffix(f' {unit}')} to {high}"
 
 
-def _breakdown(prediction: Prediction) -> Table:
+def _breakdown(prediction: Prediction) -> Columns:
     breakdown = prediction.breakdown
     parts = [(field.name.replace("_", " "), getattr(breakdown, field.name)) for field in fields(breakdown)]
     table = shares([*parts, ("step", prediction.step_time)], prediction.step_time)
     hidden = max(0.0, prediction.communication_time - breakdown.exposed_communication)
-    table.add_row("  hidden communication", f"{hidden * 1e3:,.2f} ms", "")
+    table.row("  hidden communication", f"{hidden * 1e3:,.2f} ms", "")
     return table
 
 
-def _memory(prediction: Prediction) -> Table:
+def _memory(prediction: Prediction) -> Columns:
     memory = prediction.memory
     available = prediction.scenario.cluster.accelerator.memory
     parts = [(field.name.replace("_", " "), getattr(memory, field.name)) for field in fields(memory)]

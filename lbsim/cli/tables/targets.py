@@ -5,9 +5,8 @@ from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
+from lbsim.cli.tables._layout import Columns, heading, paragraph
 from lbsim.evaluation.targets.evaluate import TargetRow, reason
 
 __all__ = ["targets_table"]
@@ -28,10 +27,13 @@ _LEFT_ALIGNED = {"absolute relative errors", "shares of the rows", "in row", ""}
 
 def targets_table(lines: Sequence[TargetRow]) -> RenderableType:
     """Return the errors by target, then the shares, then the reason for each target that is missed or not available."""
-    errors = [line for line in lines if line.share_aim is None]
-    shares = [line for line in lines if line.share_aim is not None]
+    errors = [one for one in lines if one.share_aim is None]
+    shares = [one for one in lines if one.share_aim is not None]
     return Group(
-        *_section(errors, _ERRORS, _error_cells), Text(), *_section(shares, _SHARES, _share_cells), *_reasons(lines)
+        *_section(errors, _ERRORS, _error_cells),
+        paragraph(""),
+        *_section(shares, _SHARES, _share_cells),
+        *_reasons(lines),
     )
 
 
@@ -39,47 +41,47 @@ def _section(
     lines: Sequence[TargetRow], columns: _Columns, cells: Callable[[TargetRow], tuple[str, ...]]
 ) -> Iterator[RenderableType]:
     yield _table(columns, [tuple(name for name, _ in columns)])
-    for target, group in groupby(lines, key=lambda line: line.target):
-        yield Text(target, style="bold")
-        yield _table(columns, [cells(line) for line in group])
+    for target, group in groupby(lines, key=lambda one: one.target):
+        yield paragraph(target, "bold")
+        yield _table(columns, [cells(one) for one in group])
 
 
-def _table(columns: _Columns, rows: Sequence[tuple[str, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+def _table(columns: _Columns, rows: Sequence[tuple[str, ...]]) -> Columns:
+    table = Columns(padding=(0, 1, 0, 0), show_header=False)
     for name, width in columns:
         left = name in _LEFT_ALIGNED
-        table.add_column(width=width, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
+        table.column(width=width, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*row)
+        table.row(*row)
     return table
 
 
-def _error_cells(line: TargetRow) -> tuple[str, ...]:
-    mean, worst = _percent(line.mean, 1), _percent(line.worst)
-    aims = _aim(line.mean_aim), _aim(line.worst_aim)
-    return f"  {line.what}", _count(line), mean, aims[0], worst, aims[1], line.worst_id, line.verdict
+def _error_cells(one: TargetRow) -> tuple[str, ...]:
+    mean, worst = _percent(one.mean, 1), _percent(one.worst)
+    aims = _aim(one.mean_aim), _aim(one.worst_aim)
+    return f"  {one.what}", _count(one), mean, aims[0], worst, aims[1], one.worst_id, one.verdict
 
 
-def _share_cells(line: TargetRow) -> tuple[str, ...]:
-    low, high = line.share_aim or (0.0, 1.0)
+def _share_cells(one: TargetRow) -> tuple[str, ...]:
+    low, high = one.share_aim or (0.0, 1.0)
     aim = _aim(low) if low == high else f"{low:.0%} to {high:.0%}" if high < 1 else f"{low:.0%} up"
-    return f"  {line.what}", _count(line), _percent(line.share), aim, line.verdict
+    return f"  {one.what}", _count(one), _percent(one.share), aim, one.verdict
 
 
 def _reasons(lines: Sequence[TargetRow]) -> Iterator[RenderableType]:
     reasons: dict[tuple[str, str], list[str]] = {}
-    for line in lines:
-        why = line.missing or reason(line)
+    for one in lines:
+        why = one.missing or reason(one)
         if why:
-            reasons.setdefault((line.target, why), []).append(line.what)
+            reasons.setdefault((one.target, why), []).append(one.what)
     if reasons:
-        yield Text("\nReasons for missed and missing targets", style="bold")
+        yield heading("Reasons for missed and missing targets")
     for (target, why), whats in reasons.items():
-        yield Padding(Text(f"{target} ({'; '.join(whats)}): {why}"), (0, 0, 0, 2))
+        yield Padding(paragraph(f"{target} ({'; '.join(whats)}): {why}"), (0, 0, 0, 2))
 
 
-def _count(line: TargetRow) -> str:
-    return str(line.rows) if line.rows else ""
+def _count(one: TargetRow) -> str:
+    return str(one.rows) if one.rows else ""
 
 
 def _percent(share: float | None, digits: int = 0) -> str:

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from lbsim.cli.tables._layout import heading, pairs
+from lbsim.cli.tables._layout import Columns, heading, pairs, paragraph, unwrapped
 from lbsim.units import DATA, DATA_RATE, TIME
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def timing_table(timing: "Timing", done: Sequence[float] = ()) -> RenderableType
     )
     what = f"{timing.collective.algorithm} {timing.operation.name}"
     title = f"{what} of {DATA.short(timing.message)} over {timing.fabric.gpus:,} GPUs"
-    return Group(Text(title, style="bold"), pairs(rows), heading("Phases"), _phases(timing))
+    return Group(paragraph(title, "bold"), pairs(rows), heading("Phases"), _phases(timing))
 
 
 def nccl_tests_table(timings: "Iterable[Timing]") -> RenderableType:
@@ -51,16 +49,16 @@ def nccl_tests_table(timings: "Iterable[Timing]") -> RenderableType:
         count = size // _FP32 // (timing.fabric.gpus if operation.sharded else 1)
         what = f"{size:>13}{count:>14}{'float':>8}{operation.reduction:>8}{operation.root:>6}"
         lines.append(f"{what}{timing.time / TIME.units['us']:>11.2f}{rate:>9.2f}{bus:>9.2f}")
-    return Text("\n".join(lines))
+    return Group(*map(unwrapped, lines))
 
 
-def _phases(timing: "Timing") -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("  name", min_width=26)
+def _phases(timing: "Timing") -> Columns:
+    table = Columns()
+    table.column("  name", min_width=26)
     for name in ("steps", "message", "links", "time"):
-        table.add_column(name, justify="left" if name == "links" else "right")
+        table.column(name, justify="left" if name == "links" else "right")
     for phase in timing.collective.phases:
         links = ", ".join(link.replace("_", "-") for link in phase.links)
         time = TIME.short(timing.fabric.phase_time(phase))
-        table.add_row(f"  {phase.name}", f"{phase.steps:,}", DATA.short(phase.message), links, time)
+        table.row(f"  {phase.name}", f"{phase.steps:,}", DATA.short(phase.message), links, time)
     return table

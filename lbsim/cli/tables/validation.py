@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from lbsim.cli.tables._layout import amount, counted, percent, significant
+from lbsim.cli.tables._layout import Columns, amount, counted, paragraph, percent, significant
 
 if TYPE_CHECKING:
     # for annotations; importing them here would lengthen start-up
@@ -21,21 +19,21 @@ def validation_table(validation: "Validation") -> RenderableType:
     """Return every case by class, with the mean error of each class and, at the end, of all cases."""
     parts: list[RenderableType] = []
     for name, accuracy in validation.by("class").items():
-        parts += [Text(name, style="bold"), _results(validation.groups("class")[name], accuracy), Text()]
-    return Group(*parts, Text(f"All: {_in_words(validation.accuracy)}", style="bold"))
+        parts += [paragraph(name, "bold"), _results(validation.groups("class")[name], accuracy), paragraph("")]
+    return Group(*parts, paragraph(f"All: {_in_words(validation.accuracy)}", "bold"))
 
 
-def _results(results: "Iterable[Residual]", accuracy: "Accuracy") -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_footer=True)
-    table.add_column("  system", width=15, no_wrap=True, overflow="ellipsis")
-    table.add_column("id", width=9, overflow="fold")
-    table.add_column("quantity", "mean, coverage", width=22)
-    table.add_column("observed", justify="right", width=8)
-    table.add_column("predicted", justify="right", width=9)
-    table.add_column("error", percent(accuracy.mean_absolute_relative_error), justify="right", width=7)
-    table.add_column("in", percent(accuracy.interval_coverage, 0), justify="right", width=4)
+def _results(results: "Iterable[Residual]", accuracy: "Accuracy") -> Columns:
+    table = Columns(padding=(0, 1, 0, 0), show_footer=True)
+    table.column("  system", width=15, no_wrap=True, overflow="ellipsis")
+    table.column("id", width=9, overflow="fold")
+    table.column("quantity", "mean, coverage", width=22)
+    table.column("observed", justify="right", width=8)
+    table.column("predicted", justify="right", width=9)
+    table.column("error", percent(accuracy.mean_absolute_relative_error), justify="right", width=7)
+    table.column("in", percent(accuracy.interval_coverage, 0), justify="right", width=4)
     for result in results:
-        table.add_row(*_result(result))
+        table.row(*_result(result))
     return table
 
 
