@@ -6,30 +6,32 @@ from lbsim.accuracy.benchmark import BenchmarkRecipe
 from lbsim.accuracy.noise_scale_law import MeasuredRecipe
 from lbsim.accuracy.recipe import Recipe
 from lbsim.accuracy.training_option import TrainingOption
+from lbsim.printed_text import command_line
+from lbsim.printed_text import option as option_words
 
 __all__ = ["harness_arguments", "harness_command"]
 
 _TRUST = 0.001
 """Trust coefficient of LARS where the recipe gives none: MLPerf's, and the harness's default."""
+_RENDEZVOUS = "--node-rank $NODE --master-addr $FIRST --master-port 29500"
+"""Options of torchrun on several nodes, with the shell variables that the user sets on each."""
 _NOT_REPEATED = {"ranks", "communication", "device", "loss_scale", "seed"}
 """Options of a measured run that a new run does not take over."""
 
 
 def harness_command(option: TrainingOption) -> str | None:
-    """Return the command to run on each node; None for a benchmark, whose model and data the harness does not have.
+    """Return the command to run on each node, in one line that a shell splits into the same words.
 
-    ``$NODE`` stands for the node's rank, ``$FIRST`` for the first host.
+    None for a benchmark, whose model and data the harness does not have. The shell variables ``$NODE``, the node's
+    rank, and ``$FIRST``, the first host, are the only words that it expands.
     """
     if isinstance(option.recipe, BenchmarkRecipe):
         return None
     per_node = min(option.gpus, option.prediction.scenario.cluster.gpus_per_node)
     nodes = -(-option.gpus // per_node)
-    launcher = ["torchrun"]
-    if nodes > 1:
-        launcher += ["--nnodes", str(nodes), "--node-rank", "$NODE"]
-        launcher += ["--master-addr", "$FIRST", "--master-port", "29500"]
-    launcher += ["--nproc-per-node", str(per_node), "-m", "lbsim.harness"]
-    return " ".join([*launcher, *harness_arguments(option)])
+    launcher = f"torchrun --nnodes {nodes} {_RENDEZVOUS}" if nodes > 1 else "torchrun"
+    module = ["--nproc-per-node", str(per_node), "-m", "lbsim.harness"]
+    return f"{launcher} {command_line([*module, *harness_arguments(option)])}"
 
 
 def harness_arguments(option: TrainingOption) -> list[str]:
@@ -56,7 +58,7 @@ def _measured_options(option: TrainingOption, recipe: MeasuredRecipe) -> Iterato
         if value is True:
             yield flag
         elif value is not None and value is not False and name not in _NOT_REPEATED:
-            yield from (flag, f"{value:g}" if isinstance(value, float) else str(value))
+            yield from option_words(flag, f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _published_options(option: TrainingOption, recipe: Recipe) -> Iterator[str]:
@@ -81,7 +83,7 @@ def _published_options(option: TrainingOption, recipe: Recipe) -> Iterator[str]:
     }
     for name, value in options.items():
         if value is not None:
-            yield from (name, str(value))
+            yield from option_words(name, str(value))
     if recipe.not_decayed == ():
         yield "--decay-vectors"
 

@@ -13,6 +13,7 @@ from lbsim.cli import json_output
 from lbsim.cli.options import Format, FormatOption, request_options_without_file
 from lbsim.cli.terminal import print_json, print_note, print_table
 from lbsim.errors import InputError
+from lbsim.printed_text import command_line, option
 from lbsim.scenario.request import ScenarioRequest
 
 __all__ = ["calibrate"]
@@ -52,7 +53,8 @@ def calibrate(
     from lbsim.profiles.toml import profile_to_toml
 
     if out is not None and out.suffix != ".toml":
-        raise InputError(f"--out {out}: a calibration is a .toml file; write e.g. --out {out.with_suffix('.toml')}")
+        named = command_line(option("--out", str(out.with_suffix(".toml"))))
+        raise InputError(f"--out {out}: a calibration is a .toml file; write e.g. {named}")
     if out is not None:
         check_writable(out)
     request = request_of()

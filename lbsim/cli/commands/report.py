@@ -4,14 +4,16 @@
 """
 
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lbsim.cli.options import profile_folders, request_from, scenario_from, scenario_options
+from lbsim.cli.terminal import print_line
 from lbsim.errors import InputError
+from lbsim.printed_text import command_line
+from lbsim.printed_text import option as option_words
 from lbsim.profiles.catalog import Folders
 from lbsim.scenario.scenario import Scenario, override
 
@@ -86,18 +88,18 @@ def _command(context: typer.Context) -> str:
         source = context.get_parameter_source(option.name or "")
         if source is not None and source.name == "COMMANDLINE":
             words += _words(option, context.params[option.name or ""])
-    return shlex.join(words)
+    return command_line(words)
 
 
 def _words(option: Any, value: Any) -> list[str]:
     if option.param_type_name == "argument":
-        return [str(value)]
+        return [f"./{value}" if str(value).startswith("-") else str(value)]
     name = max(option.opts, key=len)
     if value is True:
         return [name]
     each = value if isinstance(value, list | tuple) else [value]
-    return [word for one in each for word in (name, str(one))]
+    return [word for one in each for word in option_words(name, str(one))]
 
 
 def _print_summary(files: list[Path]) -> None:
-    typer.echo(f"{files[0]}: {sum(file.suffix == '.png' for file in files)} figures, {len(files)} files")
+    print_line(f"{files[0]}: {sum(file.suffix == '.png' for file in files)} figures, {len(files)} files")

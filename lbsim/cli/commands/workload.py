@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lbsim.cli.terminal import print_line, print_note
 from lbsim.errors import InputError
+from lbsim.printed_text import command_line, option
 from lbsim.units import DATA
 from lbsim.workload import workload_file
 
@@ -65,7 +67,8 @@ def trace(
     For example:  lbsim workload trace my_models:resnet18 --input 3x224x224 --out resnet18.json
     """
     if out and out.suffix != ".json":
-        raise InputError(f"--out {out}: a workload file is JSON; write e.g. --out {out.with_suffix('.json')}")
+        named = command_line(option("--out", str(out.with_suffix(".json"))))
+        raise InputError(f"--out {out}: a workload file is JSON; write e.g. {named}")
     if out:
         from lbsim.atomic_write import check_writable
 
@@ -79,7 +82,7 @@ def trace(
     )
     _write(traced, out)
     if traced.unused:
-        typer.echo(f"lbsim: omitted, because forward does not use them: {', '.join(traced.unused)}", err=True)
+        print_note(f"omitted, because forward does not use them: {', '.join(traced.unused)}")
 
 
 def _tracer() -> "Callable[..., TracedModel]":
@@ -108,8 +111,8 @@ def _write(traced: "TracedModel", out: Path | None) -> None:
 
     write_atomically(text, out)
     model = traced.workload
-    typer.echo(
+    print_line(
         f"{out}: {len(model.layers)} layers, {len(model.tensors)} tensors, {model.parameters:,} parameters, "
         f"{model.forward_flops / 1e9:,.4g} GFLOP forward a sample"
     )
-    typer.echo(f"Next:  lbsim predict --gpus 64 --model {out}")
+    typer.echo(f"Next:  {command_line(['lbsim', 'predict', '--gpus', '64', *option('--model', str(out))])}")
