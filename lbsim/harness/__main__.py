@@ -122,7 +122,6 @@ def _train(given: dict[str, Any]) -> int:
         str(given.get("device", options.device)),
         rendezvous_timeout=min(patience, RENDEZVOUS_TIMEOUT),
         timeout=10 * patience,
-        options=None if fault else options.model_dump(mode="json"),
     )
     try:
         result = _run(options, group, fault)

@@ -17,20 +17,16 @@ def environment(**more):
     return os.environ | own | {name: str(value) for name, value in more.items()}
 
 
-def start(ranks, *arguments, own=None, command="train", places=None, variables=None):
+def start(ranks, *arguments, own=None, command="train", places=None):
     """Start *ranks* processes that know of each other as torchrun has them know; *own* adds arguments by rank.
 
-    *places* are the folders in which they stand, and *variables* replace environment variables, by rank.
+    *places* are the folders in which they stand, by rank.
     """
     port = free_port()
     return [
         subprocess.Popen(
             [sys.executable, "-m", "lbsim.harness", command, *map(str, arguments), *(own or {}).get(rank, [])],
-            env=environment(
-                **{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1"}
-                | {"MASTER_PORT": port}
-                | (variables or {}).get(rank, {})
-            ),
+            env=environment(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -72,7 +72,7 @@ def step(
     measure = bench_plain_loop.measure if beside_plain else bench_step.measure
     steps = warm_up + repeats + (0 if beside_plain else repeats + 1)  # the layers have a warm-up of one step
     turns = len(options.batches) * len(options.precisions) * steps
-    with _joined(None, out, cpu=cpu) as group, _progress("bench step", turns) as advance:
+    with _joined(_STEP_TIMEOUT, out, cpu=cpu) as group, _progress("bench step", turns) as advance:
         trace = measure(group, options, advance, _print_error)
     if beside_plain:
         for settings, ratio in bench_plain_loop.ratios(trace):
@@ -101,7 +101,7 @@ def all_reduce(
     options = AllReduceOptions.of(locals())
     turns = len(options.sizes) * len(options.algorithms) * len(options.precisions)
     with (
-        _joined(options, out, cpu=cpu) as group,
+        _joined(options.communication.timeout, out, cpu=cpu) as group,
         _progress("bench all-reduce", turns) as advance,
     ):
         trace = bench_all_reduce.measure(group, options, advance)
@@ -151,7 +151,7 @@ def scaling(
     """Measure steps over ranks, with the timeline of each rank; start it with torchrun."""
     options = ScalingOptions.of(locals())
     with (
-        _joined(options, out, cpu=cpu or replay is not None) as group,
+        _joined(options.communication.timeout, out, cpu=cpu or replay is not None) as group,
         _progress("bench scaling", warm_up + steps) as advance,
     ):
         trace = bench_scaling.measure(group, options, advance)
@@ -212,13 +212,9 @@ def _progress(name: str, turns: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _joined(
-    options: AllReduceOptions | ScalingOptions | None, out: Path | None, *, cpu: bool
-) -> Iterator[ProcessGroup]:
-    """Join the process group; InputError on all ranks if *options* differ or rank 0 cannot write the trace."""
-    same = None if options is None else options.of_all_ranks | {"cpu": cpu}
-    timeout = _STEP_TIMEOUT if options is None else options.communication.timeout
-    with process_group(timeout, "cpu" if cpu else "auto", same) as group:
+def _joined(timeout: float, out: Path | None, *, cpu: bool) -> Iterator[ProcessGroup]:
+    """Join the process group; InputError on all ranks if rank 0 cannot write the trace."""
+    with process_group(timeout, "cpu" if cpu else "auto") as group:
         on_all_ranks(lambda: _require_writable(out or _FOLDER / "trace.json") if group.first else None)
         yield group
 

@@ -70,11 +70,6 @@ class AllReduceOptions(Table):
             communication=CommunicationOptions.of(group_size=given["group_size"], timeout=given["timeout"]),
         )
 
-    @property
-    def of_all_ranks(self) -> dict[str, object]:
-        """Options that must be the same on all ranks, by the names of the command line, and the benchmark."""
-        return {"benchmark": "all-reduce"} | _by_option(self)
-
 
 class ScalingOptions(Table):
     """Options of ``bench scaling``: a model, or with *replay* the times of a trace, and its communication."""
@@ -109,13 +104,6 @@ class ScalingOptions(Table):
         return cls(shape=sample_shape(given["model"], given["shape"]), communication=communication, **chosen)
 
     @property
-    def of_all_ranks(self) -> dict[str, object]:
-        """Options that must be the same on all ranks, by the names of the command line, and the benchmark."""
-        # each rank may replay a trace of another name
-        replay = None if self.replay is None else "a trace"
-        return {"benchmark": "scaling"} | _by_option(self) | {"replay": replay}
-
-    @property
     def compute_settings(self) -> dict[str, str | int]:
         """Engine and compute, as the settings of the trace."""
         if self.replay is not None:
@@ -127,15 +115,6 @@ class ScalingOptions(Table):
             "batch_per_gpu": self.batch_per_gpu,
             "precision": self.precision,
         }
-
-
-def _by_option(options: AllReduceOptions | ScalingOptions) -> dict[str, object]:
-    """Return all *options* by the names that they have on the command line, with values that JSON can hold."""
-    names = {"shape": "input", "algorithm": "all_reduce"}
-    chosen = options.model_dump(mode="json", exclude={"communication"})
-    communication = options.communication.model_dump(mode="json")
-    communication["communication_precision"] = communication.pop("precision")
-    return {names.get(name, name): value for name, value in (communication | chosen).items()}
 
 
 def sample_shape(model: str, given: str | None) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ is raised on every rank, so that all end the same way and none waits for another
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,9 +16,9 @@ import torch
 import torch.distributed.nn.functional  # before there is a group, which its functions would keep as a default
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from lbsim.errors import InputError
-from lbsim.harness.communication.rendezvous import Launch, RendezvousError, from_launcher, meet
 
 __all__ = [
     "RENDEZVOUS_TIMEOUT",
@@ -40,6 +41,10 @@ RENDEZVOUS_TIMEOUT = 60.0
 
 class CommunicationError(RuntimeError):
     """A collective failed during training: a rank has died, hangs, or runs another collective."""
+
+
+class RendezvousError(InputError):
+    """The rendezvous failed, or a rank has no device; unlike other input errors, it may differ between ranks."""
 
 
 @dataclass(frozen=True)
@@ -87,47 +92,40 @@ class ProcessGroup:
             distributed.destroy_process_group()
 
 
-def join(
-    device: str, *, rendezvous_timeout: float, timeout: float, options: Mapping[str, object] | None = None
-) -> ProcessGroup:
+def join(device: str, *, rendezvous_timeout: float, timeout: float) -> ProcessGroup:
     """Return the process group that torchrun's environment variables describe, once all ranks have joined.
 
-    *device* is auto, cpu or cuda. A collective waits at most *timeout* seconds. *options* must be the same on all
-    ranks; None agrees with any.
+    *device* is auto, cpu or cuda. A collective waits at most *timeout* seconds.
 
-    Raises RendezvousError if a rank has not joined within *rendezvous_timeout* seconds, differs in its options or in
-    WORLD_SIZE, or has no such device.
+    Raises RendezvousError if a rank has not joined within *rendezvous_timeout* seconds, or has no such device.
     """
-    chosen = _device(device)
-    if from_launcher("WORLD_SIZE", 1) == 1 and from_launcher("RANK", 0) == 0:
+    size, chosen = _from_launcher("WORLD_SIZE", 1), _device(device)
+    if size == 1:
         return ProcessGroup(0, 1, chosen)
-    launch = Launch.from_environment()
-    store = meet(launch, options, rendezvous_timeout)
+    address = f"{os.environ.get('MASTER_ADDR', '(MASTER_ADDR unset)')}:{os.environ.get('MASTER_PORT', '?')}"
     try:
+        store, number, size = next(rendezvous("env://", timeout=timedelta(seconds=rendezvous_timeout)))
         distributed.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo",
             store=PrefixStore("training", store),
-            rank=launch.rank,
-            world_size=launch.size,
+            rank=number,
+            world_size=size,
             timeout=timedelta(seconds=timeout),
             device_id=chosen if chosen.type == "cuda" else None,
         )
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0].split("Exception raised", 1)[0].strip()
         raise RendezvousError(
-            f"rank {launch.rank} of {launch.size}: all ranks reach the store at {launch.address}, but not each other "
-            f"({reason}); check the network, and GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME"
+            f"rank {os.environ.get('RANK', '?')} of {size}: no rendezvous at {address} within {rendezvous_timeout:g} s "
+            f"({reason}); start every rank, with the same --rdzv-endpoint"
         ) from None
-    presence: Store = store.clone()  # type: ignore[attr-defined]  # torch's stubs lack it; a connection of its own
-    return ProcessGroup(launch.rank, launch.size, chosen, PrefixStore("presence", presence))
+    return ProcessGroup(number, size, chosen, PrefixStore("presence", store.clone()))
 
 
 @contextmanager
-def process_group(
-    timeout: float, device: str = "auto", options: Mapping[str, object] | None = None
-) -> Iterator[ProcessGroup]:
+def process_group(timeout: float, device: str = "auto") -> Iterator[ProcessGroup]:
     """Join the process group for the length of the context; rendezvous and collectives wait *timeout* seconds each."""
-    group = join(device, rendezvous_timeout=timeout, timeout=timeout, options=options)
+    group = join(device, rendezvous_timeout=timeout, timeout=timeout)
     try:
         yield group
     finally:
@@ -185,10 +183,17 @@ def _device(name: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise RendezvousError("--device cuda: torch finds no GPU on this machine; use --device cpu")
-    local_rank, count = from_launcher("LOCAL_RANK", 0), torch.cuda.device_count()
+    local_rank, count = _from_launcher("LOCAL_RANK", 0), torch.cuda.device_count()
     if local_rank >= count:
         raise RendezvousError(
             f"local rank {local_rank} has no GPU: this machine has {count}; use --nproc-per-node {count}"
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def _from_launcher(name: str, default: int) -> int:
+    given = os.environ.get(name, str(default))
+    if not given.isdecimal():
+        raise RendezvousError(f"{name}={given} is not a number; start with torchrun, which sets it")
+    return int(given)

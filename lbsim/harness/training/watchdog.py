@@ -4,9 +4,6 @@ Each rank has a thread that writes a counter and its progress (step and phase) i
 has made no progress for its patience compares the entries of all ranks. A rank whose counter stands still has died or
 was stopped; otherwise the rank with the least progress hangs, because the others wait for it. The first verdict is kept
 in the store, so that all ranks report the same.
-
-A call to the store blocks without limit when the host of the store falls silent: it is stopped, or its link is cut. A
-second thread, which never calls the store, ends the process when no call has been answered for the patience.
 """
 
 import json
@@ -22,7 +19,6 @@ from typing import Self
 from torch.distributed.distributed_c10d import Store
 
 from lbsim.harness.communication.process_group import ProcessGroup
-from lbsim.harness.communication.rendezvous import store_holder
 
 __all__ = ["STOPPED", "StepPhase", "Watchdog"]
 
@@ -54,16 +50,11 @@ class Watchdog:
         self._activity = "starting"
         self._last_progress = time.monotonic()
         self._beats = 0
-        self._answers = 0
-        self._threads = [
-            threading.Thread(target=self._watch, name="watchdog", daemon=True),
-            threading.Thread(target=self._watch_store, name="store watchdog", daemon=True),
-        ]
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
         if self._group.store is not None:
-            for thread in self._threads:
-                thread.start()
+            self._thread.start()
         return self
 
     def __exit__(
@@ -95,26 +86,10 @@ class Watchdog:
             if time.monotonic() - self._last_progress > self._patience:
                 self._judge("no rank has made progress")
 
-    def _watch_store(self) -> None:
-        """End the process when the store has answered no call for the patience.
-
-        Time is counted in intervals of this thread, so that a process that was itself stopped does not blame the store.
-        """
-        answers, silent = self._answers, 0.0
-        while silent < self._patience:
-            if self._done.wait(self._interval):
-                return
-            silent = silent + self._interval if self._answers == answers else 0.0
-            answers = self._answers
-        self._leave(f"no answer from {store_holder()} for {self._patience:g} s; check that host and its network")
-
     def _beat(self) -> None:
-        """Write this rank's counter and progress into the store, and wait for an answer, which ``set`` does not."""
+        """Write this rank's counter and progress into the store."""
         self._beats += 1
-        key = f"rank {self._group.rank}"
-        self._store.set(key, json.dumps([self._beats, *self._progress, self._activity]))
-        self._store.check([key])
-        self._answers += 1
+        self._store.set(f"rank {self._group.rank}", json.dumps([self._beats, *self._progress, self._activity]))
 
     def _judge(self, otherwise: str) -> None:
         """Find the rank at fault and leave; *otherwise* is reported if no rank is."""

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 
 import pytest
 
-from lbsim.testbed.network import create_testbed
 from tests.harness.launch import LIMIT, column, environment, finish, free_port, start, train
 
 ARGUMENTS = ["--data", "digits", "--device", "cpu", "--model", "odd_models:slow", "--batch-per-gpu", 48, "--epochs", 3]
@@ -166,49 +164,6 @@ def test_when_the_rank_that_holds_the_rendezvous_dies_the_other_stops(tmp_path):
     assert codes[1] == 1
     assert "rank 1 stops: " in said[1]
     assert "rank 0" in said[1].partition("stops")[2]
-
-
-def test_when_the_rank_that_holds_the_rendezvous_is_stopped_the_other_names_it(tmp_path):
-    processes = start(2, *SAVING, "--epochs", 300, "--output", tmp_path, "--patience", "4 s")
-    until(lambda: steps_done(tmp_path) >= 3, processes)
-    processes[0].send_signal(signal.SIGSTOP)
-    try:
-        _, said = processes[1].communicate(timeout=14)  # the patience and 10 s; without a limit before
-    finally:
-        processes[0].kill()
-        finish(processes[:1])
-        processes[1].kill()
-    assert processes[1].returncode == 1
-    (line,) = said.splitlines()
-    assert "rank 1 stops: no answer from rank 0 (host 127.0.0.1:" in line
-    assert "which holds the store, for 4 s" in line
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("tc") is None, reason="needs root and iproute2")
-def test_a_cut_link_between_two_hosts_ends_both_ranks_with_one_line(tmp_path):
-    with create_testbed(2, 125e6) as bed:
-        processes = [start_on(bed, rank, tmp_path) for rank in (0, 1)]
-        until(lambda: steps_done(tmp_path) >= 3, processes)
-        cut = ["ip", "-n", f"{bed.name}-bridge", "link", "set", "host1", "down"]
-        subprocess.run(cut, check=True)
-        codes, said = finish(processes, limit=14)  # the patience and 10 s
-    assert codes == [1, 1], said
-    for rank, told in enumerate(("no sign of life from rank 1", "no answer from rank 0 (host 10.0.0.1:")):
-        (line,) = (line for line in said[rank].splitlines() if "epoch" not in line)
-        assert f"rank {rank} stops: {told}" in line
-
-
-def start_on(bed, rank, folder):
-    own = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": 29500}
-    words = [*SAVING, "--epochs", 300, "--output", folder, "--patience", "4 s"]
-    return subprocess.Popen(
-        ["ip", "netns", "exec", bed.namespace(rank), sys.executable, "-m", "lbsim.harness", "train", *map(str, words)],
-        env=environment(**own, GLOO_SOCKET_IFNAME="eth0"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.slow
