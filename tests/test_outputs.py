@@ -334,6 +334,7 @@ def killed(writer, folder, stop, moment, undisturbed):
     return done.code != 0, bool(left)
 
 
+@pytest.mark.slow  # the moment of a signal depends on the load
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("writer", every())
 def test_a_signal_at_any_moment_leaves_the_old_file_or_the_new(writer, stop, tmp_path, undisturbed):
