@@ -327,14 +327,14 @@ def killed(writer, folder, stop, moment, undisturbed):
     codes = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130, -2}}[stop]
     assert done.code in codes | {0}, done
     assert done.error.count("\n") <= 1
-    assert done.error == "" or "run it again to resume" in done.error
+    # one that ended before the signal may have printed its own note
+    assert done.code == 0 or done.error == "" or "run it again to resume" in done.error
     left = [name for name in contents(folder) if Path(name).name.startswith(PREFIX)]
     assert not left or stop is signal.SIGKILL
     assert is_whole(writer, folder, old, new, stop), (done, sorted(contents(folder)))
     return done.code != 0, bool(left)
 
 
-@pytest.mark.slow  # the moment of a signal depends on the load
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("writer", every())
 def test_a_signal_at_any_moment_leaves_the_old_file_or_the_new(writer, stop, tmp_path, undisturbed):
